@@ -1,0 +1,87 @@
+"""The boundary of the column: arrays in, arrays out, devices, and the input checks.
+
+JAX: pure functions, `grad` and `jit`. Without x64 it would cut float64 to float32, so the boundary
+refuses float64 then; `device_put` may share memory, so it gets a copy. Work is dispatched
+asynchronously on every device, the CPU too; `synchronize` waits for it.
+"""
+
+from typing import Any
+
+import jax
+import numpy as np
+from jax import Array
+
+from triptych.checks import Backend, check_device, host_copy, make_checked
+
+__all__ = ["Array", "checked", "devices", "from_numpy", "synchronize", "to_numpy"]
+
+
+def from_numpy(x: Any, *, device: str = "cpu") -> Any:
+    """Copy a NumPy array, or a dict of them, into an array of this column.
+
+    Args:
+        x: an array or a (nested) dict of arrays; never shared, never changed.
+        device: one of `devices()`.
+
+    Returns:
+        The same structure with this column's arrays; every dtype stays, but without x64 int64
+        becomes int32 if every value fits.
+
+    Raises:
+        TypeError: x is neither an array nor a dict of arrays.
+        ValueError: the device is not usable here, or the dtype needs x64.
+    """
+    check_device("from_numpy", device, devices())
+    if isinstance(x, dict):
+        return {name: from_numpy(value, device=device) for name, value in x.items()}
+    x = host_copy(x)
+    dtype = jax.dtypes.canonicalize_dtype(x.dtype)
+    if dtype != x.dtype and not (x.dtype.kind in "iu" and np.array_equal(x.astype(dtype), x)):
+        raise ValueError(
+            f"from_numpy: x must have a dtype that JAX keeps, got {x.dtype}, which it would cut to "
+            f'{dtype}; switch x64 on: jax.config.update("jax_enable_x64", True), '
+            "or `with jax.enable_x64(True):`"
+        )
+    return jax.device_put(x.astype(dtype, copy=False), jax.devices(device)[0])
+
+
+def to_numpy(x: Any) -> Any:
+    """Copy an array of this column, or a dict of them, into NumPy.
+
+    Args:
+        x: an array or a (nested) dict of arrays.
+
+    Returns:
+        The same structure with writable NumPy arrays; bfloat16 comes out as float32.
+
+    Raises:
+        TypeError: x is neither an array nor a dict of arrays.
+    """
+    if isinstance(x, dict):
+        return {name: to_numpy(value) for name, value in x.items()}
+    if not isinstance(x, Array):
+        raise TypeError(f"to_numpy: x must be a jax.Array or a dict of them, got {type(x)}")
+    return np.array(x, dtype=np.float32 if x.dtype.name == "bfloat16" else x.dtype)
+
+
+def synchronize(x: Any) -> Any:
+    """Wait until every array in x is computed, and return x.
+
+    JAX waits for the arrays themselves: `jax.block_until_ready`.
+    """
+    return jax.block_until_ready(x)
+
+
+def devices() -> tuple[str, ...]:
+    """The devices that this column can use, "cpu" first."""
+    try:
+        return ("cpu", "cuda") if jax.devices("cuda") else ("cpu",)
+    except RuntimeError:
+        return ("cpu",)
+
+
+def _read(x: Array) -> np.ndarray | None:
+    return None if isinstance(x, jax.core.Tracer) else np.asarray(x)
+
+
+checked = make_checked(Backend((Array,), _read, devices))

@@ -1,0 +1,206 @@
+"""The documents' graphs: the value of every node and every derivative.
+
+NumPy: there is no engine. The forward pass computes the nodes in order; the backward pass is
+the chain rule on paper, from dy/dy = 1 back to the inputs, one line for each forward line. A
+node that is used twice collects two terms.
+"""
+
+import numpy as np
+from jaxtyping import Float
+from numpy import ndarray as Array
+
+from numpy_ref import checked
+
+Graph = tuple[dict[str, Array], dict[str, Array]]
+
+
+@checked
+def quadratic(x: Float[Array, ""]) -> Graph:
+    """y = x**2 + 3 x + 1, so dy/dx = 2 x + 3.
+
+    Args:
+        x: where to evaluate.
+
+    Returns:
+        The values of y, and the derivative of y by x.
+
+    Source: A 7.1 to 7.3.
+    """
+    # forward
+    y = x**2 + 3 * x + 1
+    # backward
+    d_y = np.ones_like(y)
+    d_x = d_y * (2 * x + 3)
+    return {"y": y}, {"x": d_x}
+
+
+@checked
+def product(x: Float[Array, ""]) -> Graph:
+    """a = x + 2, b = x + 3, y = a b, so dy/dx = b + a: one term for each path.
+
+    Args:
+        x: where to evaluate.
+
+    Returns:
+        The values of a, b and y, and the derivatives of y by a, b and x.
+
+    Source: A 7.4.
+    """
+    # forward
+    a = x + 2
+    b = x + 3
+    y = a * b
+    # backward
+    d_y = np.ones_like(y)
+    d_a = d_y * b
+    d_b = d_y * a
+    d_x = d_a + d_b
+    return {"a": a, "b": b, "y": y}, {"a": d_a, "b": d_b, "x": d_x}
+
+
+@checked
+def cube(x: Float[Array, ""]) -> Graph:
+    """y = x**3, so dy/dx = 3 x**2.
+
+    Args:
+        x: where to evaluate.
+
+    Returns:
+        The value of y, and the derivative of y by x.
+
+    Source: A 7.4.
+    """
+    # forward
+    y = x**3
+    # backward
+    d_y = np.ones_like(y)
+    d_x = d_y * (3 * x**2)
+    return {"y": y}, {"x": d_x}
+
+
+@checked
+def chain(x: Float[Array, ""]) -> Graph:
+    """a = 2 x, b = a + 3, y = b**2, so dy/dx = dy/db db/da da/dx = 2 b * 1 * 2.
+
+    Args:
+        x: where to evaluate.
+
+    Returns:
+        The values of a, b and y, and the derivatives of y by b, a and x.
+
+    Source: A 7.5.
+    """
+    # forward
+    a = 2 * x
+    b = a + 3
+    y = b**2
+    # backward
+    d_y = np.ones_like(y)
+    d_b = d_y * (2 * b)
+    d_a = d_b
+    d_x = d_a * 2
+    return {"a": a, "b": b, "y": y}, {"b": d_b, "a": d_a, "x": d_x}
+
+
+@checked
+def square(x: Float[Array, ""]) -> Graph:
+    """y = x**2 + 2 x + 1, so dy/dx = 2 x + 2.
+
+    Args:
+        x: where to evaluate.
+
+    Returns:
+        The value of y, and the derivative of y by x.
+
+    Source: D.
+    """
+    # forward
+    y = x**2 + 2 * x + 1
+    # backward
+    d_y = np.ones_like(y)
+    d_x = d_y * (2 * x + 2)
+    return {"y": y}, {"x": d_x}
+
+
+@checked
+def affine(x: Float[Array, ""], w: Float[Array, ""], b: Float[Array, ""]) -> Graph:
+    """y = w x + b, so dy/dx = w, dy/dw = x and dy/db = 1.
+
+    Args:
+        x: the input.
+        w: the slope.
+        b: the intercept.
+
+    Returns:
+        The value of y, and the derivatives of y by x, w and b.
+
+    Source: A 7.3, E.
+    """
+    # forward
+    y = w * x + b
+    # backward
+    d_y = np.ones_like(y)
+    d_b = d_y
+    d_w = d_y * x
+    d_x = d_y * w
+    return {"y": y}, {"x": d_x, "w": d_w, "b": d_b}
+
+
+@checked
+def shared(a: Float[Array, ""], b: Float[Array, ""]) -> Graph:
+    """C = a b, d = c + a, so dd/da = b + 1: a is used twice and collects both paths.
+
+    Args:
+        a: the input on two paths.
+        b: the input on one path.
+
+    Returns:
+        The values of c and d, and the derivatives of d by c, a and b.
+
+    Source: D.
+    """
+    # forward
+    c = a * b
+    d = c + a
+    # backward
+    d_d = np.ones_like(d)
+    d_c = d_d
+    d_a = d_d + d_c * b
+    d_b = d_c * a
+    return {"c": c, "d": d}, {"c": d_c, "a": d_a, "b": d_b}
+
+
+@checked
+def product_edges(x: Float[Array, ""]) -> dict[str, Array]:
+    """The local derivative on each edge of a = x + 2, b = x + 3, y = a b.
+
+    Args:
+        x: where to evaluate.
+
+    Returns:
+        da/dx, db/dx, dy/da and dy/db.
+
+    Source: A 7.4.
+    """
+    a = x + 2
+    b = x + 3
+    one = np.ones_like(x)
+    return {"da/dx": one, "db/dx": one, "dy/da": b, "dy/db": a}
+
+
+@checked
+def chain_edges(x: Float[Array, ""]) -> dict[str, Array]:
+    """The local derivative on each edge of a = 2 x, b = a + 3, y = b**2.
+
+    Args:
+        x: where to evaluate.
+
+    Returns:
+        da/dx, db/da and dy/db.
+
+    Source: A 7.5.
+    """
+    a = 2 * x
+    b = a + 3
+    one = np.ones_like(x)
+    return {"da/dx": 2 * one, "db/da": one, "dy/db": 2 * b}
