@@ -1,0 +1,182 @@
+"""The three-layer classifier 4-16-8-3: forward, loss, backward, training.
+
+JAX: the network is a pure function of a dictionary. `value_and_grad` differentiates the loss by
+every entry, and `scan` compiles the whole training loop into one program.
+"""
+
+from functools import partial
+from typing import Annotated, Literal
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+from jaxtyping import Bool, Float, Int
+
+from jax_impl import checked
+from jax_impl.optimizers import State, adam_start, adam_step, sgd_step
+
+Params = Annotated[
+    dict[str, Array],
+    {
+        "fc1.weight": "hidden1 features",
+        "fc1.bias": "hidden1",
+        "fc2.weight": "hidden2 hidden1",
+        "fc2.bias": "hidden2",
+        "output.weight": "classes hidden2",
+        "output.bias": "classes",
+    },
+]
+
+
+@checked
+@jax.jit
+def logits(params: Params, x: Float[Array, "n features"]) -> Float[Array, "n classes"]:
+    """Scores: relu(relu(x W1^T + b1) W2^T + b2) W3^T + b3, with relu(z) = max(0, z).
+
+    Args:
+        params: weights (out, in) and biases.
+        x: one row for each sample.
+
+    Source: B.
+    """
+    z1 = x @ params["fc1.weight"].T + params["fc1.bias"]
+    h1 = jax.nn.relu(z1)
+    z2 = h1 @ params["fc2.weight"].T + params["fc2.bias"]
+    h2 = jax.nn.relu(z2)
+    return h2 @ params["output.weight"].T + params["output.bias"]
+
+
+@checked
+@jax.jit
+def probabilities(params: Params, x: Float[Array, "n features"]) -> Float[Array, "n classes"]:
+    """Softmax of the logits: P_i = exp(z_i) / sum_j exp(z_j).
+
+    Args: as for `logits`.
+
+    Source: B.
+    """
+    return jax.nn.softmax(logits(params, x), axis=1)
+
+
+@checked
+@jax.jit
+def predict(params: Params, x: Float[Array, "n features"]) -> Int[Array, " n"]:
+    """The class with the largest logit; the first of them at a tie.
+
+    Args: as for `logits`.
+
+    Source: B.
+    """
+    return jnp.argmax(logits(params, x), axis=1)
+
+
+@checked
+@jax.jit
+def loss(params: Params, x: Float[Array, "n features"], t: Int[Array, " n"]) -> Float[Array, ""]:
+    """Cross-entropy: the mean over the rows of -log P_t, from the logits.
+
+    Args:
+        params: weights (out, in) and biases.
+        x: one row for each sample.
+        t: the class of each row.
+
+    Source: B, next steps.
+    """
+    log_p = jax.nn.log_softmax(logits(params, x))
+    return -jnp.mean(log_p[jnp.arange(len(t)), t])
+
+
+@checked
+@jax.jit
+def loss_and_grads(
+    params: Params, x: Float[Array, "n features"], t: Int[Array, " n"]
+) -> tuple[Float[Array, ""], Params]:
+    """The loss, and its derivative by every parameter.
+
+    Args: as for `loss`.
+
+    Returns:
+        The loss, and the gradients under the names of the parameters.
+
+    Source: B, next steps.
+    """
+    # forward, backward
+    return jax.value_and_grad(loss)(params, x, t)
+
+
+@checked
+@jax.jit
+def accuracy(
+    params: Params, x: Float[Array, "n features"], t: Int[Array, " n"]
+) -> Float[Array, ""]:
+    """The share of rows whose predicted class is right.
+
+    Args: as for `loss`.
+
+    Source: B.
+    """
+    return jnp.mean(predict(params, x) == t, dtype=x.dtype)
+
+
+@checked
+@partial(jax.jit, static_argnames="training")
+def dropout(
+    h: Float[Array, "n hidden"], mask: Bool[Array, "n hidden"], *, rate: float, training: bool
+) -> Float[Array, "n hidden"]:
+    """In training h * mask / (1 - rate), in evaluation h.
+
+    Nothing remembers a mode here: the caller says which.
+
+    It is linear in h, so the same function, with the same mask, is its vector-Jacobian product.
+
+    Args:
+        h: activations.
+        mask: True where an activation is kept; drawn beforehand, so that all columns drop the same.
+        rate: the share that is dropped.
+        training: whether to drop at all.
+
+    Source: B, modes.
+    """
+    return h * mask / (1 - rate) if training else h
+
+
+@checked
+@partial(jax.jit, static_argnames="optimizer")
+def fit(
+    params: Params,
+    x: Float[Array, "n features"],
+    t: Int[Array, " n"],
+    batches: Int[Array, "steps batch"],
+    *,
+    optimizer: Literal["sgd", "adam"],
+    learning_rate: float,
+) -> tuple[Params, Float[Array, " steps"]]:
+    """Mini-batch training: one update for each row of batches.
+
+    Args:
+        params: where to start; left as they are.
+        x: one row for each sample.
+        t: the class of each row.
+        batches: the row numbers that each step sees.
+        optimizer: "sgd" or "adam".
+        learning_rate: the size of a step.
+
+    Returns:
+        The parameters after the last update, and the loss before each one.
+
+    Source: B, next steps.
+    """
+
+    def step(carry: tuple[Params, State], rows: Array) -> tuple[tuple[Params, State], Array]:
+        params, state = carry
+        # forward, backward
+        value, grads = loss_and_grads(params, x[rows], t[rows])
+        # update
+        if optimizer == "sgd":
+            params = sgd_step(params, grads, learning_rate=learning_rate)
+        else:
+            params, state = adam_step(params, grads, state, learning_rate=learning_rate)
+        return (params, state), value
+
+    (params, _), losses = jax.lax.scan(step, (params, adam_start(params)), batches)
+    return params, losses

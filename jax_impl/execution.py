@@ -1,0 +1,111 @@
+"""One training step, three ways to run it: as written, compiled, the whole loop compiled.
+
+JAX: `jit` makes one program of a step, `lax.scan` one of the whole loop. Without either, every
+operation is dispatched by itself, which JAX is not made for.
+"""
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+from jaxtyping import Float, Int
+
+from jax_impl import checked
+from jax_impl.classifier import Params, fit, loss_and_grads
+from jax_impl.optimizers import sgd_step
+
+
+@checked
+def modes(*, device: str = "cpu") -> dict[str, str]:
+    """Which of the three forms of the training loop run on a device.
+
+    Args:
+        device: one of `devices()`.
+
+    Returns:
+        For "as_written", "compiled_step" and "compiled_loop": "" if it runs, or why it does not.
+    """
+    return {"as_written": "", "compiled_step": "", "compiled_loop": ""}
+
+
+@checked
+def as_written(
+    params: Params,
+    x: Float[Array, "n features"],
+    t: Int[Array, " n"],
+    batches: Int[Array, "steps batch"],
+    *,
+    learning_rate: float,
+) -> tuple[Params, Float[Array, " steps"]]:
+    """The classifier's training loop with every operation run as Python reaches it.
+
+    This is not how JAX is meant to be used: it shows what `jit` saves.
+
+    Args:
+        params: where to start; left as they are.
+        x: one row for each sample.
+        t: the class of each row.
+        batches: the row numbers that each step sees.
+        learning_rate: the size of a step of gradient descent.
+
+    Returns:
+        The parameters after the last update, and the loss before each one.
+
+    Source: A 7.1.
+    """
+    losses = []
+    with jax.disable_jit():
+        for rows in batches:
+            value, grads = loss_and_grads(params, x[rows], t[rows])
+            params = sgd_step(params, grads, learning_rate=learning_rate)
+            losses.append(value)
+    return params, jnp.stack(losses)
+
+
+@checked
+def compiled_step(
+    params: Params,
+    x: Float[Array, "n features"],
+    t: Int[Array, " n"],
+    batches: Int[Array, "steps batch"],
+    *,
+    learning_rate: float,
+) -> tuple[Params, Float[Array, " steps"]]:
+    """The same loop in Python over one step that is compiled once: gradient and update together.
+
+    Args and Returns: as for `as_written`.
+
+    Source: A 7.1.
+    """
+    losses = []
+    for rows in batches:
+        params, value = _step(params, x, t, rows, learning_rate)
+        losses.append(value)
+    return params, jnp.stack(losses)
+
+
+@checked
+def compiled_loop(
+    params: Params,
+    x: Float[Array, "n features"],
+    t: Int[Array, " n"],
+    batches: Int[Array, "steps batch"],
+    *,
+    learning_rate: float,
+) -> tuple[Params, Float[Array, " steps"]]:
+    """The whole loop as one program: Python is left once and entered again when it is over.
+
+    `fit` is such a program: `lax.scan` over the batches, compiled once.
+
+    Args and Returns: as for `as_written`.
+
+    Source: A 7.1.
+    """
+    return fit(params, x, t, batches, optimizer="sgd", learning_rate=learning_rate)
+
+
+@jax.jit
+def _step(
+    params: Params, x: Array, t: Array, rows: Array, learning_rate: float
+) -> tuple[Params, Array]:
+    value, grads = loss_and_grads(params, x[rows], t[rows])
+    return sgd_step(params, grads, learning_rate=learning_rate), value

@@ -1,0 +1,149 @@
+"""One linear layer, trained by gradient descent on the mean squared error.
+
+JAX: `value_and_grad` turns the loss into a function that returns its gradients; `scan` makes the
+training loop one compiled program, which may fuse a product and a sum into one rounding (FMA).
+"""
+
+from functools import partial
+from typing import Annotated
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+from jaxtyping import Float
+
+from jax_impl import checked
+from jax_impl.optimizers import sgd_step
+
+Params = Annotated[dict[str, Array], {"weight": "out in", "bias": " out"}]
+
+
+@checked
+def linear(
+    x: Float[Array, "*n in"], weight: Float[Array, "out in"], bias: Float[Array, " out"]
+) -> Float[Array, "*n out"]:
+    """y = x W^T + b.
+
+    Args:
+        x: one sample, or any number of them.
+        weight: one row for each output.
+        bias: one number for each output.
+
+    Source: C, B.
+    """
+    return x @ weight.T + bias
+
+
+@checked
+def mse_loss(y: Float[Array, "*n"], t: Float[Array, "*n"]) -> Float[Array, ""]:
+    """Mean squared error: the mean of (y - t)**2 over every element.
+
+    Args:
+        y: predictions.
+        t: targets, of exactly the same shape.
+
+    Source: C.
+    """
+    return jnp.mean((y - t) ** 2)
+
+
+@checked
+@jax.jit
+def loss_and_grads(
+    params: Params, x: Float[Array, "*n in"], t: Float[Array, "*n out"]
+) -> tuple[Float[Array, ""], Params]:
+    """L = mean((x W^T + b - t)**2), and dL/dW, dL/db.
+
+    Args:
+        params: "weight" and "bias".
+        x: inputs.
+        t: targets.
+
+    Returns:
+        The loss, and the gradients under the names of the parameters.
+
+    Source: C.
+    """
+
+    def forward(params: Params) -> Array:
+        y = linear(x, params["weight"], params["bias"])
+        return mse_loss(y, t)
+
+    # forward, backward
+    return jax.value_and_grad(forward)(params)
+
+
+@checked
+@partial(jax.jit, static_argnames="steps")
+def train(
+    params: Params,
+    x: Float[Array, "*n in"],
+    t: Float[Array, "*n out"],
+    *,
+    learning_rate: float,
+    steps: int,
+) -> tuple[Params, Float[Array, " steps"]]:
+    """Gradient descent by hand: W <- W - rate dL/dW, b <- b - rate dL/db, over and over.
+
+    Args:
+        params: where to start; left as they are.
+        x: inputs.
+        t: targets.
+        learning_rate: the step along the negative gradient.
+        steps: how many updates.
+
+    Returns:
+        The parameters after the last update, and the loss before each one.
+
+    Source: C.
+    """
+
+    def step(params: Params, _: None) -> tuple[Params, Array]:
+        # forward, backward
+        loss, grads = loss_and_grads(params, x, t)
+        # update
+        params = {name: p - learning_rate * grads[name] for name, p in params.items()}
+        return params, loss
+
+    return jax.lax.scan(step, params, length=steps)
+
+
+@checked
+@partial(jax.jit, static_argnames="steps")
+def train_with_optimizer(
+    params: Params,
+    x: Float[Array, "*n in"],
+    t: Float[Array, "*n out"],
+    *,
+    learning_rate: float,
+    steps: int,
+) -> tuple[Params, Float[Array, " steps"]]:
+    """Train as `train` does, with an optimiser (and a layer, if there is one) for the update.
+
+    Args and Returns: as for `train`.
+
+    Source: C, next steps.
+    """
+
+    def step(params: Params, _: None) -> tuple[Params, Array]:
+        # forward, backward
+        loss, grads = loss_and_grads(params, x, t)
+        # update
+        return sgd_step(params, grads, learning_rate=learning_rate), loss
+
+    return jax.lax.scan(step, params, length=steps)
+
+
+@checked
+def error_factor(x: Float[Array, " in"], *, learning_rate: float) -> Float[Array, ""]:
+    """By what y - t is multiplied in one step on one sample and one output: 1 - 2 rate (x.x + 1).
+
+    Training diverges where its size exceeds 1 and crawls where it is close to 1.
+
+    Args:
+        x: the sample.
+        learning_rate: the step along the negative gradient.
+
+    Source: C, which says so without the number: 0.9772 at its rate.
+    """
+    return 1 - 2 * learning_rate * (x @ x + 1)

@@ -1,0 +1,128 @@
+"""Linear regression: a line through points, by gradient descent on two scalars.
+
+JAX: the loss is a function of a dictionary, and so is its gradient; `scan` compiles all epochs
+into one program. On a CPU its multiply-adds round once (FMA), so last bits can differ.
+"""
+
+from functools import partial
+from typing import Annotated
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+from jaxtyping import Float
+
+from jax_impl import checked
+from jax_impl.optimizers import sgd_step
+
+Params = Annotated[dict[str, Array], {"w": "", "b": ""}]
+
+
+@checked
+def predict(params: Params, x: Float[Array, "n 1"]) -> Float[Array, "n 1"]:
+    """y = w x + b.
+
+    Args:
+        params: "w", the slope, and "b", the intercept.
+        x: inputs.
+
+    Source: A 7.6, E.
+    """
+    return params["w"] * x + params["b"]
+
+
+@checked
+def loss(params: Params, x: Float[Array, "n 1"], t: Float[Array, "n 1"]) -> Float[Array, ""]:
+    """Mean squared error: L = mean((w x + b - t)**2).
+
+    Args:
+        params: "w" and "b".
+        x: inputs.
+        t: targets.
+
+    Source: A 7.6, D, E.
+    """
+    return jnp.mean((predict(params, x) - t) ** 2)
+
+
+@checked
+@jax.jit
+def loss_and_grads(
+    params: Params, x: Float[Array, "n 1"], t: Float[Array, "n 1"]
+) -> tuple[Float[Array, ""], Params]:
+    """L, dL/dw = mean(2 (y - t) x) and dL/db = mean(2 (y - t)).
+
+    Args:
+        params: "w" and "b".
+        x: inputs.
+        t: targets.
+
+    Returns:
+        The loss, and the gradients under the names of the parameters.
+
+    Source: A 7.6.
+    """
+    # forward, backward
+    return jax.value_and_grad(loss)(params, x, t)
+
+
+@checked
+@partial(jax.jit, static_argnames="epochs")
+def fit(
+    params: Params,
+    x: Float[Array, "n 1"],
+    t: Float[Array, "n 1"],
+    *,
+    learning_rate: float,
+    epochs: int,
+) -> tuple[Params, Float[Array, " epochs"]]:
+    """Gradient descent by hand: w <- w - rate dL/dw, b <- b - rate dL/db, once an epoch.
+
+    Args:
+        params: where to start; left as they are.
+        x: inputs.
+        t: targets.
+        learning_rate: the step along the negative gradient.
+        epochs: how many passes over the data, one update each.
+
+    Returns:
+        The parameters after the last update, and the loss before each one.
+
+    Source: A 7.6.
+    """
+
+    def epoch(params: Params, _: None) -> tuple[Params, Array]:
+        # forward, backward
+        value, grads = loss_and_grads(params, x, t)
+        # update
+        w = params["w"] - learning_rate * grads["w"]
+        b = params["b"] - learning_rate * grads["b"]
+        return {"w": w, "b": b}, value
+
+    return jax.lax.scan(epoch, params, length=epochs)
+
+
+@checked
+@partial(jax.jit, static_argnames="epochs")
+def fit_with_optimizer(
+    params: Params,
+    x: Float[Array, "n 1"],
+    t: Float[Array, "n 1"],
+    *,
+    learning_rate: float,
+    epochs: int,
+) -> tuple[Params, Float[Array, " epochs"]]:
+    """Fit as `fit` does, with an optimiser (and a layer, if there is one) for the update.
+
+    Args and Returns: as for `fit`.
+
+    Source: D.
+    """
+
+    def epoch(params: Params, _: None) -> tuple[Params, Array]:
+        # forward, backward
+        value, grads = loss_and_grads(params, x, t)
+        # update
+        return sgd_step(params, grads, learning_rate=learning_rate), value
+
+    return jax.lax.scan(epoch, params, length=epochs)

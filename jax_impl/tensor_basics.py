@@ -1,0 +1,313 @@
+"""The tensor itself: rank, shape, dtype, arithmetic, indexing, broadcasting, memory, devices.
+
+JAX: arrays never change, so a slice is a new array and an update returns one; 64-bit dtypes exist
+only with x64 on, and what JAX would cut silently is refused here.
+"""
+
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from jaxtyping import Bool, Float, Int, Num, Shaped
+
+from jax_impl import checked
+
+DType = Literal["bool", "int32", "int64", "float32", "float64"]
+
+
+def tensor(data: Any, *, dtype: DType | None = None, device: str = "cpu") -> Array:
+    """Nested lists of numbers as an array: a number has rank 0, a list rank 1, lists of it rank 2.
+
+    Args:
+        data: a Python number, or lists of equal length, nested.
+        dtype: by default float32, int32 (with x64: float64, int64) or bool, as the numbers are.
+        device: one of `devices()`.
+
+    Raises:
+        TypeError: data holds something else than Python numbers and truth values.
+        ValueError: the lists are ragged or empty, or a number is not finite or does not fit.
+
+    Source: A 7.2, C, E.
+    """
+    _check_numbers(data)
+    kept = dtype and _kept("tensor", dtype)
+    try:
+        with np.errstate(over="ignore"):
+            array = jnp.array(data, dtype=kept, device=jax.devices(device)[0])
+    except (ValueError, OverflowError) as error:
+        raise ValueError(f"tensor: data must be even lists of numbers that fit: {error}") from error
+    if not jnp.isfinite(array).all():
+        raise ValueError(f"tensor: data must be finite and fit, got {data} as {array.dtype}")
+    return array
+
+
+@checked
+def describe(x: Shaped[Array, "*shape"]) -> dict[str, Any]:
+    """Rank, shape, dtype and device, as plain Python values.
+
+    Source: A 7.2, C.
+    """
+    return {
+        "rank": x.ndim,
+        "shape": tuple(x.shape),
+        "dtype": x.dtype.name,
+        "device": {"gpu": "cuda"}.get(x.device.platform, x.device.platform),
+    }
+
+
+@checked
+def elementwise(x: Num[Array, "*shape"], y: Num[Array, "*shape"]) -> dict[str, Array]:
+    """x + y, x - y, x * y and x / y, entry by entry; y / 0 is an infinity or NaN, no error.
+
+    Integers divide to float32, with x64 to float64.
+
+    Source: A 7.2.
+    """
+    _check_same_dtype(x=x, y=y)
+    return {"sum": x + y, "difference": x - y, "product": x * y, "quotient": x / y}
+
+
+@checked
+def dot(x: Num[Array, " n"], y: Num[Array, " n"]) -> Num[Array, ""]:
+    """sum_i x_i y_i.
+
+    Source: A 7.2.
+    """
+    _check_same_dtype(x=x, y=y)
+    return jnp.dot(x, y)
+
+
+@checked
+def matmul(x: Num[Array, "n k"], y: Num[Array, "k m"]) -> Num[Array, "n m"]:
+    """sum_k x_nk y_km.
+
+    Source: A 7.2.
+    """
+    _check_same_dtype(x=x, y=y)
+    return x @ y
+
+
+@checked
+def broadcast(column: Num[Array, "n 1"], row: Num[Array, " m"]) -> Num[Array, "n m"]:
+    """column_n + row_m: an axis of size 1, or one that is missing in front, is repeated.
+
+    On purpose here. By accident it turns (n,) against (n, 1) into (n, n), silently, which is why
+    the other functions refuse shapes that differ.
+
+    Source: E.
+    """
+    _check_same_dtype(column=column, row=row)
+    return column + row
+
+
+@checked
+def reductions(x: Float[Array, "*rows n"]) -> dict[str, Array]:
+    """Sum, mean, least, greatest, its first place, and median of all entries; the sum of each row.
+
+    JAX says `axis`. The median of an even count is the mean of the middle two.
+
+    Source: C.
+    """
+    return {
+        "sum": x.sum(),
+        "mean": x.mean(),
+        "min": x.min(),
+        "max": x.max(),
+        "argmax": x.argmax(),
+        "median": jnp.median(x),
+        "row_sums": x.sum(axis=-1),
+    }
+
+
+@checked
+def variance(x: Float[Array, "*shape"], *, ddof: int) -> Float[Array, ""]:
+    """sum_i (x_i - mean)**2 / (n - ddof), over all entries.
+
+    Args:
+        x: the sample, of n entries.
+        ddof: 0 divides by n, 1 by n - 1. JAX's own default is 0.
+
+    Raises:
+        ValueError: a single entry with ddof = 1: 0 / 0.
+    """
+    if x.size <= ddof:
+        raise ValueError(f"variance: x must have more than {ddof} elements, got {x.size}")
+    return x.var(ddof=ddof)
+
+
+@checked
+def slices(x: Shaped[Array, "rows columns"]) -> dict[str, Array]:
+    """The usual cuts through a matrix, by name.
+
+    JAX: all five are new arrays; inside `jit` the compiler may never make them.
+    """
+    return {
+        "first_row": x[0],
+        "last_column": x[:, -1],
+        "top_left_block": x[:2, :2],
+        "every_second_row": x[::2],
+        "rows_reversed": x[::-1],
+    }
+
+
+@checked
+def select(x: Shaped[Array, "*shape"], mask: Bool[Array, "*shape"]) -> Shaped[Array, " k"]:
+    """The entries of x where the mask is true, in order: a copy, of a size only the values tell.
+
+    JAX: not inside `jit`, which must know every shape.
+    """
+    return x[mask]
+
+
+@checked
+def take(x: Shaped[Array, " length"], index: Int[Array, " k"]) -> Shaped[Array, " k"]:
+    """The entries x[index_1], ..., x[index_k]: a copy.
+
+    Raises:
+        ValueError: an index is not in 0 .. length - 1. JAX itself would clamp it, silently.
+    """
+    return x[index]
+
+
+@checked
+def replace(
+    x: Float[Array, " length"], index: Int[Array, ""], value: Float[Array, ""]
+) -> Float[Array, " length"]:
+    """A copy of x with x[index] = value; x stays as it is.
+
+    Raises:
+        ValueError: index is not in 0 .. length - 1. JAX itself would drop the write, silently.
+    """
+    return x.at[index].set(value)
+
+
+@checked
+def reshape(x: Shaped[Array, "*shape"], rows: int, columns: int) -> Shaped[Array, "rows columns"]:
+    """The same entries in the same order (the last index runs fastest), as rows x columns.
+
+    JAX: a new array.
+
+    Raises:
+        ValueError: rows * columns is not the number of entries.
+    """
+    if rows * columns != x.size:
+        raise ValueError(f"reshape: rows * columns must be {x.size}, got {rows} * {columns}")
+    return x.reshape(rows, columns)
+
+
+@checked
+def transpose(x: Shaped[Array, "rows columns"]) -> Shaped[Array, "columns rows"]:
+    """Entry (i, j) becomes entry (j, i).
+
+    JAX: a new array; inside `jit` often none at all.
+    """
+    return x.T
+
+
+@checked
+def cast(x: Shaped[Array, "*shape"], dtype: DType) -> Shaped[Array, "*shape"]:
+    """A copy of x in another dtype: to integers towards zero, to bool true unless zero.
+
+    JAX: a float beyond the integers of that size gives the nearest one, NaN gives 0, silently.
+
+    Source: E.
+    """
+    return jnp.array(x, dtype=_kept("cast", dtype))
+
+
+@checked
+def promote(first: DType, second: DType) -> str:
+    """The dtype in which this framework would add arrays of these two dtypes.
+
+    JAX: integers and float32 make float32. The functions here refuse a mix instead.
+
+    Source: E.
+    """
+    return jnp.promote_types(_kept("promote", first), _kept("promote", second)).name
+
+
+def copied(array: np.ndarray) -> Array:
+    """A NumPy array as an array with its own memory: later writes to one never show in the other.
+
+    JAX: `jax.device_put` may share memory instead.
+
+
+    Source: E.
+    """
+    _check_host(array)
+    return jnp.array(array, dtype=_kept("copied", array.dtype.name))
+
+
+def shared(array: np.ndarray) -> Array:
+    """A NumPy array as an array on the same memory: later writes to it show; never a silent copy.
+
+    JAX: only where the memory starts at a multiple of 64 bytes and is contiguous or transposed, else
+    a ValueError. JAX takes the array for a constant: a write to it then breaks a promise.
+
+    Source: E.
+    """
+    _check_host(array)
+    _kept("shared", array.dtype.name)
+    try:
+        return jnp.from_dlpack(array, copy=False)
+    except (BufferError, ValueError, jax.errors.JaxRuntimeError) as error:
+        raise ValueError(f"shared: array must be memory that JAX can share: {error}") from error
+
+
+@checked
+def as_numpy(x: Shaped[Array, "*shape"]) -> np.ndarray:
+    """What x holds, as a NumPy array; on the host without a copy.
+
+    JAX: shares memory, read-only; from a GPU it is a copy.
+    """
+    return np.asarray(x)
+
+
+@checked
+def move(x: Shaped[Array, "*shape"], device: str) -> Shaped[Array, "*shape"]:
+    """The same values on that device; no copy where they are there already.
+
+    JAX: `device_put`; operands committed to different devices are refused.
+
+    Raises:
+        ValueError: the device is not among `devices()`.
+
+    Source: A 7.2.
+    """
+    return jax.device_put(x, jax.devices(device)[0])
+
+
+def _check_numbers(data: Any) -> None:
+    if isinstance(data, list | tuple):
+        if not data:
+            raise ValueError("tensor: data must have at least one element, got an empty list")
+        for item in data:
+            _check_numbers(item)
+    elif not isinstance(data, bool | int | float):
+        raise TypeError(f"tensor: data must hold Python numbers, got {type(data)}")
+
+
+def _check_same_dtype(**arrays: Array) -> None:
+    (first, x), (second, y) = arrays.items()
+    if x.dtype != y.dtype:
+        raise TypeError(f"{second} must have the dtype of {first}, {x.dtype}, got dtype {y.dtype}")
+
+
+def _check_host(array: Any) -> None:
+    if not isinstance(array, np.ndarray):
+        raise TypeError(f"array must be a NumPy array, got {type(array)}")
+    if array.dtype.kind not in "biuf" or not array.dtype.isnative:
+        raise TypeError(f"array must hold numbers or truth values, got dtype {array.dtype}")
+
+
+def _kept(function: str, name: str) -> np.dtype:
+    kept = jax.dtypes.canonicalize_dtype(name)
+    if kept.name != name:
+        raise ValueError(
+            f"{function}: dtype must be one that JAX keeps, got {name}, which it would cut to "
+            f'{kept}; switch x64 on: jax.config.update("jax_enable_x64", True), '
+            "or `with jax.enable_x64(True):`"
+        )
+    return kept

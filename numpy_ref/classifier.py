@@ -1,0 +1,211 @@
+"""The three-layer classifier 4-16-8-3: forward, loss, backward, training.
+
+NumPy: the backward pass is the chain rule on paper, one line for each forward line, in reverse.
+For a softmax followed by a cross-entropy it starts from P - onehot, which never divides.
+"""
+
+from functools import reduce
+from typing import Annotated, Literal
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+from numpy import ndarray as Array
+
+from numpy_ref import checked
+from numpy_ref.optimizers import adam_start, adam_step, sgd_step
+
+Params = Annotated[
+    dict[str, Array],
+    {
+        "fc1.weight": "hidden1 features",
+        "fc1.bias": "hidden1",
+        "fc2.weight": "hidden2 hidden1",
+        "fc2.bias": "hidden2",
+        "output.weight": "classes hidden2",
+        "output.bias": "classes",
+    },
+]
+
+
+@checked
+def logits(params: Params, x: Float[Array, "n features"]) -> Float[Array, "n classes"]:
+    """Scores: relu(relu(x W1^T + b1) W2^T + b2) W3^T + b3, with relu(z) = max(0, z).
+
+    Args:
+        params: weights (out, in) and biases.
+        x: one row for each sample.
+
+    Source: B.
+    """
+    z1 = x @ params["fc1.weight"].T + params["fc1.bias"]
+    h1 = np.maximum(z1, 0)
+    z2 = h1 @ params["fc2.weight"].T + params["fc2.bias"]
+    h2 = np.maximum(z2, 0)
+    return h2 @ params["output.weight"].T + params["output.bias"]
+
+
+@checked
+def probabilities(params: Params, x: Float[Array, "n features"]) -> Float[Array, "n classes"]:
+    """Softmax of the logits: P_i = exp(z_i) / sum_j exp(z_j).
+
+    Args: as for `logits`.
+
+    Source: B.
+    """
+    return np.exp(_log_softmax(logits(params, x)))
+
+
+@checked
+def predict(params: Params, x: Float[Array, "n features"]) -> Int[Array, " n"]:
+    """The class with the largest logit; the first of them at a tie.
+
+    Args: as for `logits`.
+
+    Source: B.
+    """
+    return np.argmax(logits(params, x), axis=1)
+
+
+@checked
+def loss(params: Params, x: Float[Array, "n features"], t: Int[Array, " n"]) -> Float[Array, ""]:
+    """Cross-entropy: the mean over the rows of -log P_t, from the logits.
+
+    Args:
+        params: weights (out, in) and biases.
+        x: one row for each sample.
+        t: the class of each row.
+
+    Source: B, next steps.
+    """
+    log_p = _log_softmax(logits(params, x))
+    return -np.mean(log_p[np.arange(len(t)), t])
+
+
+@checked
+def loss_and_grads(
+    params: Params, x: Float[Array, "n features"], t: Int[Array, " n"]
+) -> tuple[Float[Array, ""], Params]:
+    """The loss, and its derivative by every parameter.
+
+    Args: as for `loss`.
+
+    Returns:
+        The loss, and the gradients under the names of the parameters.
+
+    Source: B, next steps.
+    """
+    w1, b1 = params["fc1.weight"], params["fc1.bias"]
+    w2, b2 = params["fc2.weight"], params["fc2.bias"]
+    w3, b3 = params["output.weight"], params["output.bias"]
+    n = len(x)
+    rows = np.arange(n)
+    # forward
+    z1 = x @ w1.T + b1
+    h1 = np.maximum(z1, 0)
+    z2 = h1 @ w2.T + b2
+    h2 = np.maximum(z2, 0)
+    logits = h2 @ w3.T + b3
+    log_p = _log_softmax(logits)
+    loss = -np.mean(log_p[rows, t])
+    # backward: softmax and cross-entropy together, (P - onehot) / n
+    d_logits = np.exp(log_p)
+    d_logits[rows, t] -= 1
+    d_logits /= n
+    # the third layer; a sum over rows is a product with ones, which is faster
+    ones = np.ones(n, x.dtype)
+    d_w3 = d_logits.T @ h2
+    d_b3 = ones @ d_logits
+    d_h2 = d_logits @ w3
+    # the ReLU passes what was above 0
+    d_z2 = d_h2 * (z2 > 0)
+    # the second layer
+    d_w2 = d_z2.T @ h1
+    d_b2 = ones @ d_z2
+    d_h1 = d_z2 @ w2
+    # the ReLU
+    d_z1 = d_h1 * (z1 > 0)
+    # the first layer
+    d_w1 = d_z1.T @ x
+    d_b1 = ones @ d_z1
+    grads = {"fc1.weight": d_w1, "fc1.bias": d_b1, "fc2.weight": d_w2, "fc2.bias": d_b2}
+    return loss, grads | {"output.weight": d_w3, "output.bias": d_b3}
+
+
+@checked
+def accuracy(
+    params: Params, x: Float[Array, "n features"], t: Int[Array, " n"]
+) -> Float[Array, ""]:
+    """The share of rows whose predicted class is right.
+
+    Args: as for `loss`.
+
+    Source: B.
+    """
+    return np.mean(predict(params, x) == t, dtype=x.dtype)
+
+
+@checked
+def dropout(
+    h: Float[Array, "n hidden"], mask: Bool[Array, "n hidden"], *, rate: float, training: bool
+) -> Float[Array, "n hidden"]:
+    """In training h * mask / (1 - rate), in evaluation h.
+
+    Nothing remembers a mode here: the caller says which.
+
+    It is linear in h, so the same function, with the same mask, is its vector-Jacobian product.
+
+    Args:
+        h: activations.
+        mask: True where an activation is kept; drawn beforehand, so that all columns drop the same.
+        rate: the share that is dropped.
+        training: whether to drop at all.
+
+    Source: B, modes.
+    """
+    return h * mask / (1 - rate) if training else h
+
+
+@checked
+def fit(
+    params: Params,
+    x: Float[Array, "n features"],
+    t: Int[Array, " n"],
+    batches: Int[Array, "steps batch"],
+    *,
+    optimizer: Literal["sgd", "adam"],
+    learning_rate: float,
+) -> tuple[Params, Float[Array, " steps"]]:
+    """Mini-batch training: one update for each row of batches.
+
+    Args:
+        params: where to start; left as they are.
+        x: one row for each sample.
+        t: the class of each row.
+        batches: the row numbers that each step sees.
+        optimizer: "sgd" or "adam".
+        learning_rate: the size of a step.
+
+    Returns:
+        The parameters after the last update, and the loss before each one.
+
+    Source: B, next steps.
+    """
+    state = adam_start(params)
+    losses = np.empty(len(batches), x.dtype)
+    for step, rows in enumerate(batches):
+        # forward, backward
+        losses[step], grads = loss_and_grads(params, x.take(rows, axis=0), t.take(rows))
+        # update
+        if optimizer == "sgd":
+            params = sgd_step(params, grads, learning_rate=learning_rate)
+        else:
+            params, state = adam_step(params, grads, state, learning_rate=learning_rate)
+    return params, losses
+
+
+def _log_softmax(logits: Array) -> Array:
+    # log P_i = z_i - log(sum_j exp(z_j)); with the largest logit taken off, exp cannot overflow.
+    # A maximum of columns and a product with ones are faster than reductions along short rows.
+    shifted = logits - reduce(np.maximum, logits.T)[:, None]
+    total = np.exp(shifted) @ np.ones(logits.shape[1], logits.dtype)
+    return shifted - np.log(total)[:, None]

@@ -1,0 +1,128 @@
+"""Linear regression: a line through points, by gradient descent on two scalars.
+
+NumPy: the two gradients are sums over the points, written in the order in which autograd applies
+the chain rule: the losses and both parameters then equal PyTorch's bit by bit.
+"""
+
+from typing import Annotated
+
+import numpy as np
+from jaxtyping import Float
+from numpy import ndarray as Array
+
+from numpy_ref import checked
+from numpy_ref.optimizers import sgd_step
+
+Params = Annotated[dict[str, Array], {"w": "", "b": ""}]
+
+
+@checked
+def predict(params: Params, x: Float[Array, "n 1"]) -> Float[Array, "n 1"]:
+    """y = w x + b.
+
+    Args:
+        params: "w", the slope, and "b", the intercept.
+        x: inputs.
+
+    Source: A 7.6, E.
+    """
+    return params["w"] * x + params["b"]
+
+
+@checked
+def loss(params: Params, x: Float[Array, "n 1"], t: Float[Array, "n 1"]) -> Float[Array, ""]:
+    """Mean squared error: L = mean((w x + b - t)**2).
+
+    Args:
+        params: "w" and "b".
+        x: inputs.
+        t: targets.
+
+    Source: A 7.6, D, E.
+    """
+    return np.mean((predict(params, x) - t) ** 2)
+
+
+@checked
+def loss_and_grads(
+    params: Params, x: Float[Array, "n 1"], t: Float[Array, "n 1"]
+) -> tuple[Float[Array, ""], Params]:
+    """L, dL/dw = mean(2 (y - t) x) and dL/db = mean(2 (y - t)).
+
+    Args:
+        params: "w" and "b".
+        x: inputs.
+        t: targets.
+
+    Returns:
+        The loss, and the gradients under the names of the parameters.
+
+    Source: A 7.6.
+    """
+    # forward
+    y = predict(params, x)
+    r = y - t
+    loss = np.mean(r**2)
+    # backward: the mean, the square, then the sum over points
+    d_r = (1 / r.size) * (2 * r)
+    d_w = np.sum(d_r * x)
+    d_b = np.sum(d_r)
+    return loss, {"w": d_w, "b": d_b}
+
+
+@checked
+def fit(
+    params: Params,
+    x: Float[Array, "n 1"],
+    t: Float[Array, "n 1"],
+    *,
+    learning_rate: float,
+    epochs: int,
+) -> tuple[Params, Float[Array, " epochs"]]:
+    """Gradient descent by hand: w <- w - rate dL/dw, b <- b - rate dL/db, once an epoch.
+
+    Args:
+        params: where to start; left as they are.
+        x: inputs.
+        t: targets.
+        learning_rate: the step along the negative gradient.
+        epochs: how many passes over the data, one update each.
+
+    Returns:
+        The parameters after the last update, and the loss before each one.
+
+    Source: A 7.6.
+    """
+    w, b = params["w"], params["b"]
+    losses = np.empty(epochs, x.dtype)
+    for epoch in range(epochs):
+        # forward, backward
+        losses[epoch], grads = loss_and_grads({"w": w, "b": b}, x, t)
+        # update
+        w = w - learning_rate * grads["w"]
+        b = b - learning_rate * grads["b"]
+    return {"w": w, "b": b}, losses
+
+
+@checked
+def fit_with_optimizer(
+    params: Params,
+    x: Float[Array, "n 1"],
+    t: Float[Array, "n 1"],
+    *,
+    learning_rate: float,
+    epochs: int,
+) -> tuple[Params, Float[Array, " epochs"]]:
+    """Fit as `fit` does, with an optimiser (and a layer, if there is one) for the update.
+
+    Args and Returns: as for `fit`.
+
+    Source: D.
+    """
+    losses = np.empty(epochs, x.dtype)
+    for epoch in range(epochs):
+        # forward, backward
+        losses[epoch], grads = loss_and_grads(params, x, t)
+        # update
+        params = sgd_step(params, grads, learning_rate=learning_rate)
+    return params, losses

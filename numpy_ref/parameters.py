@@ -1,0 +1,116 @@
+"""Named parameters: how many, what shape, and on disk.
+
+NumPy: parameters are a dictionary of arrays and nothing else; the summary is written out here in
+the form in which PyTorch prints a module.
+"""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import safetensors.numpy
+from numpy import ndarray as Array
+from safetensors import SafetensorError
+
+from numpy_ref import checked, from_numpy, to_numpy
+from numpy_ref.classifier import Params
+
+
+@checked
+def count(params: dict[str, Array]) -> int:
+    """How many numbers the parameters hold.
+
+    Args:
+        params: any named arrays.
+
+    Source: B, which prints 299 for a network that has 243.
+    """
+    return sum(p.size for p in params.values())
+
+
+@checked
+def summary(params: Params) -> str:
+    """The classifier's layers, as PyTorch prints a module: sizes, biases, the ReLUs.
+
+    Args:
+        params: the classifier's parameters.
+
+    Source: B.
+    """
+    rows = []
+    for layer, relu in (("fc1", "relu1"), ("fc2", "relu2"), ("output", "")):
+        out, features = params[f"{layer}.weight"].shape
+        rows.append(f"({layer}): Linear(in_features={features}, out_features={out}, bias=True)")
+        if relu:
+            rows.append(f"({relu}): ReLU()")
+    return "\n  ".join(["SimpleNet(", *rows]) + "\n)"
+
+
+@checked
+def save(path: str | os.PathLike[str], params: dict[str, Array]) -> None:
+    """Write named parameters to a safetensors file, whole or not at all.
+
+    Args:
+        path: the file; an old one stays as it is until the new one is complete.
+        params: any named arrays of floating-point numbers.
+
+    Raises:
+        OSError: the file cannot be written.
+
+    Source: B, state.
+    """
+    # safetensors writes the bytes as they lie in memory: they must lie in order
+    arrays = {name: np.ascontiguousarray(p) for name, p in to_numpy(params).items()}
+    target = Path(os.path.realpath(path))
+    partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
+    try:
+        with partial.open("wb") as file:
+            file.write(safetensors.numpy.save(arrays))
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(target)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+@checked
+def load(
+    path: str | os.PathLike[str],
+    *,
+    like: dict[str, Array] | None = None,
+    device: str = "cpu",
+) -> dict[str, Array]:
+    """Read named parameters from a safetensors file, whichever column wrote it.
+
+    Args:
+        path: the file.
+        like: parameters whose names, shapes and dtypes the file must have.
+        device: where the arrays shall be.
+
+    Returns:
+        The parameters; in the order of `like` where it is given.
+
+    Raises:
+        OSError: the file cannot be read.
+        ValueError: it is no whole safetensors file, or not like `like`.
+
+    Source: B, state.
+    """
+    try:
+        arrays = safetensors.numpy.load(Path(path).read_bytes())
+    except (SafetensorError, KeyError) as error:
+        raise ValueError(
+            f"load: path must be a whole safetensors file of NumPy dtypes, got {path}: {error}"
+        ) from error
+    if like is not None:
+        expected = {name: (tuple(p.shape), to_numpy(p).dtype.name) for name, p in like.items()}
+        found = {name: (p.shape, p.dtype.name) for name, p in arrays.items()}
+        wrong = [
+            f"{name} {found.get(name, 'missing')}, expected {expected.get(name, 'no such name')}"
+            for name in expected | found
+            if found.get(name) != expected.get(name)
+        ]
+        if wrong:
+            raise ValueError(f"load: path must hold parameters like `like`, got {'; '.join(wrong)}")
+        arrays = {name: arrays[name] for name in like}
+    return from_numpy(arrays, device=device)

@@ -1,0 +1,215 @@
+"""The three-layer classifier 4-16-8-3: forward, loss, backward, training.
+
+PyTorch: `SimpleNet` is a real `nn.Module`; the functions run it on any dictionary of parameters,
+so layer sizes come from there. `backward` fills the gradients, the optimiser updates in place.
+"""
+
+from typing import Annotated, Literal
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor as Array
+from torch import nn
+from torch.nn.functional import cross_entropy
+
+from torch_impl import checked
+
+Params = Annotated[
+    dict[str, Array],
+    {
+        "fc1.weight": "hidden1 features",
+        "fc1.bias": "hidden1",
+        "fc2.weight": "hidden2 hidden1",
+        "fc2.bias": "hidden2",
+        "output.weight": "classes hidden2",
+        "output.bias": "classes",
+    },
+]
+
+
+class SimpleNet(nn.Module):
+    """Linear, ReLU, Linear, ReLU, Linear: features in, one logit for each class out.
+
+    Source: B.
+    """
+
+    def __init__(
+        self, features: int = 4, hidden1: int = 16, hidden2: int = 8, classes: int = 3
+    ) -> None:
+        super().__init__()
+        self.fc1 = nn.Linear(features, hidden1)
+        self.relu1 = nn.ReLU()
+        self.fc2 = nn.Linear(hidden1, hidden2)
+        self.relu2 = nn.ReLU()
+        self.output = nn.Linear(hidden2, classes)
+
+    @classmethod
+    def from_params(cls, params: Params) -> "SimpleNet":
+        """A network with a copy of these parameters, sizes, dtype and device included."""
+        hidden1, features = params["fc1.weight"].shape
+        classes, hidden2 = params["output.weight"].shape
+        with torch.device("meta"):
+            net = cls(features, hidden1, hidden2, classes)
+        copy = {name: p.detach().clone() for name, p in params.items()}
+        net.load_state_dict(copy, assign=True)
+        return net
+
+    def forward(self, x: Array) -> Array:
+        """The logits, (n, classes)."""
+        z1 = self.fc1(x)
+        h1 = self.relu1(z1)
+        z2 = self.fc2(h1)
+        h2 = self.relu2(z2)
+        return self.output(h2)
+
+
+@checked
+def logits(params: Params, x: Float[Array, "n features"]) -> Float[Array, "n classes"]:
+    """Scores: relu(relu(x W1^T + b1) W2^T + b2) W3^T + b3, with relu(z) = max(0, z).
+
+    Args:
+        params: weights (out, in) and biases.
+        x: one row for each sample.
+
+    Source: B.
+    """
+    z1 = x @ params["fc1.weight"].T + params["fc1.bias"]
+    h1 = torch.relu(z1)
+    z2 = h1 @ params["fc2.weight"].T + params["fc2.bias"]
+    h2 = torch.relu(z2)
+    return h2 @ params["output.weight"].T + params["output.bias"]
+
+
+@checked
+def probabilities(params: Params, x: Float[Array, "n features"]) -> Float[Array, "n classes"]:
+    """Softmax of the logits: P_i = exp(z_i) / sum_j exp(z_j).
+
+    Args: as for `logits`.
+
+    Source: B.
+    """
+    return torch.softmax(logits(params, x), dim=1)
+
+
+@checked
+def predict(params: Params, x: Float[Array, "n features"]) -> Int[Array, " n"]:
+    """The class with the largest logit; the first of them at a tie.
+
+    Args: as for `logits`.
+
+    Source: B.
+    """
+    return torch.argmax(logits(params, x), dim=1)
+
+
+@checked
+def loss(params: Params, x: Float[Array, "n features"], t: Int[Array, " n"]) -> Float[Array, ""]:
+    """Cross-entropy: the mean over the rows of -log P_t, from the logits.
+
+    Args:
+        params: weights (out, in) and biases.
+        x: one row for each sample.
+        t: the class of each row.
+
+    Source: B, next steps.
+    """
+    return cross_entropy(logits(params, x), t.long())
+
+
+@checked
+def loss_and_grads(
+    params: Params, x: Float[Array, "n features"], t: Int[Array, " n"]
+) -> tuple[Float[Array, ""], Params]:
+    """The loss, and its derivative by every parameter.
+
+    Args: as for `loss`.
+
+    Returns:
+        The loss, and the gradients under the names of the parameters.
+
+    Source: B, next steps.
+    """
+    net = SimpleNet.from_params(params)
+    # forward
+    value = cross_entropy(net(x), t.long())
+    # backward
+    value.backward()
+    return value.detach(), {name: p.grad for name, p in net.named_parameters()}
+
+
+@checked
+def accuracy(
+    params: Params, x: Float[Array, "n features"], t: Int[Array, " n"]
+) -> Float[Array, ""]:
+    """The share of rows whose predicted class is right.
+
+    Args: as for `loss`.
+
+    Source: B.
+    """
+    return torch.mean(predict(params, x) == t, dtype=x.dtype)
+
+
+@checked
+def dropout(
+    h: Float[Array, "n hidden"], mask: Bool[Array, "n hidden"], *, rate: float, training: bool
+) -> Float[Array, "n hidden"]:
+    """In training h * mask / (1 - rate), in evaluation h.
+
+    `nn.Dropout(rate)` draws its own mask; `net.train()` and `net.eval()` set `training` in it and
+    in every other submodule.
+
+    It is linear in h, so the same function, with the same mask, is its vector-Jacobian product.
+
+    Args:
+        h: activations.
+        mask: True where an activation is kept; drawn beforehand, so that all columns drop the same.
+        rate: the share that is dropped.
+        training: whether to drop at all.
+
+    Source: B, modes.
+    """
+    return h * mask / (1 - rate) if training else h
+
+
+@checked
+def fit(
+    params: Params,
+    x: Float[Array, "n features"],
+    t: Int[Array, " n"],
+    batches: Int[Array, "steps batch"],
+    *,
+    optimizer: Literal["sgd", "adam"],
+    learning_rate: float,
+) -> tuple[Params, Float[Array, " steps"]]:
+    """Mini-batch training: one update for each row of batches.
+
+    Args:
+        params: where to start; left as they are.
+        x: one row for each sample.
+        t: the class of each row.
+        batches: the row numbers that each step sees.
+        optimizer: "sgd" or "adam".
+        learning_rate: the size of a step.
+
+    Returns:
+        The parameters after the last update, and the loss before each one.
+
+    Source: B, next steps.
+    """
+    net = SimpleNet.from_params(params)
+    algorithm = torch.optim.SGD if optimizer == "sgd" else torch.optim.Adam
+    update = algorithm(net.parameters(), lr=learning_rate)
+    losses = []
+    t = t.long()
+    for rows in batches:
+        # reset
+        update.zero_grad()
+        # forward
+        value = cross_entropy(net(x[rows]), t[rows])
+        losses.append(value.detach())
+        # backward
+        value.backward()
+        # update
+        update.step()
+    return {name: p.detach() for name, p in net.named_parameters()}, torch.stack(losses)

@@ -1,0 +1,90 @@
+"""Optimisers: stochastic gradient descent and Adam, as pure functions of their state.
+
+PyTorch: the same formulas on tensors. `torch.optim.SGD` and `torch.optim.Adam` compute them in
+place with fused multiply-adds, so they differ from these in the last bits only.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor as Array
+
+from torch_impl import checked
+
+Params = dict[str, Array]
+State = dict[str, Any]
+
+
+@checked
+def sgd_step(params: Params, grads: Params, *, learning_rate: float) -> Params:
+    """Gradient descent: p <- p - rate g.
+
+    Args:
+        params: any named arrays.
+        grads: the gradient of each, under the same names.
+        learning_rate: the step along the negative gradient.
+
+    Returns:
+        The new parameters.
+
+    Source: A 7.6, C, D.
+    """
+    return {name: p - learning_rate * grads[name] for name, p in params.items()}
+
+
+@checked
+def adam_start(params: Params) -> State:
+    """Adam's state before the first step: step 0, m = v = 0.
+
+    Args:
+        params: any named arrays.
+
+    Returns:
+        "step", a whole number, and "m" and "v" with the names and shapes of the parameters.
+
+    Source: Kingma and Ba, "Adam: a method for stochastic optimization", 2015, algorithm 1.
+    """
+    m = {name: torch.zeros_like(p) for name, p in params.items()}
+    v = {name: torch.zeros_like(p) for name, p in params.items()}
+    return {"step": torch.zeros((), dtype=torch.int64), "m": m, "v": v}
+
+
+@checked
+def adam_step(
+    params: Params,
+    grads: Params,
+    state: State,
+    *,
+    learning_rate: float,
+    beta1: float = 0.9,
+    beta2: float = 0.999,
+    eps: float = 1e-8,
+) -> tuple[Params, State]:
+    """p <- p - rate m' / (sqrt(v') + eps), with m' and v' running means of g and g**2, unbiased.
+
+    Args:
+        params: any named arrays.
+        grads: the gradient of each, under the same names.
+        state: from `adam_start` or the step before.
+        learning_rate: the size of a step, roughly.
+        beta1: how much of the mean of g is kept.
+        beta2: how much of the mean of g**2 is kept.
+        eps: keeps the quotient finite; outside the root.
+
+    Returns:
+        The new parameters and the new state.
+
+    Source: Kingma and Ba, "Adam: a method for stochastic optimization", 2015, algorithm 1.
+    """
+    step = state["step"] + 1
+    m = {name: beta1 * state["m"][name] + (1 - beta1) * g for name, g in grads.items()}
+    v = {name: beta2 * state["v"][name] + (1 - beta2) * g**2 for name, g in grads.items()}
+    # the running means start at 0: divide by the weight that they have seen
+    seen1 = 1 - beta1 ** step.double()
+    seen2 = 1 - beta2 ** step.double()
+    # update
+    params = {
+        name: p - learning_rate * (m[name] / seen1) / (torch.sqrt(v[name] / seen2) + eps)
+        for name, p in params.items()
+    }
+    return params, {"step": step, "m": m, "v": v}

@@ -1,0 +1,295 @@
+"""The tensor itself: rank, shape, dtype, arithmetic, indexing, broadcasting, memory, devices.
+
+PyTorch: floats are float32 unless told otherwise, slices and transposes are views that share
+memory (but no negative step), and every tensor lives on a device, the CPU or a GPU.
+"""
+
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int, Num, Shaped
+from torch import Tensor as Array
+
+from torch_impl import checked
+
+DType = Literal["bool", "int32", "int64", "float32", "float64"]
+
+
+def tensor(data: Any, *, dtype: DType | None = None, device: str = "cpu") -> Array:
+    """Nested lists of numbers as an array: a number has rank 0, a list rank 1, lists of it rank 2.
+
+    Args:
+        data: a Python number, or lists of equal length, nested.
+        dtype: by default float32, int64 or bool, as the numbers are.
+        device: one of `devices()`.
+
+    Raises:
+        TypeError: data holds something else than Python numbers and truth values.
+        ValueError: the lists are ragged or empty, or a number is not finite or does not fit.
+
+    Source: A 7.2, C, E.
+    """
+    _check_numbers(data)
+    try:
+        array = torch.tensor(data, dtype=dtype and getattr(torch, dtype), device=device)
+    except (TypeError, ValueError, OverflowError, RuntimeError) as error:
+        raise ValueError(f"tensor: data must be even lists of numbers that fit: {error}") from error
+    if not array.isfinite().all():
+        raise ValueError(f"tensor: data must be finite and fit, got {data} as {array.dtype}")
+    return array
+
+
+@checked
+def describe(x: Shaped[Array, "*shape"]) -> dict[str, Any]:
+    """Rank, shape, dtype and device, as plain Python values.
+
+    Source: A 7.2, C.
+    """
+    return {
+        "rank": x.ndim,
+        "shape": tuple(x.shape),
+        "dtype": str(x.dtype).removeprefix("torch."),
+        "device": x.device.type,
+    }
+
+
+@checked
+def elementwise(x: Num[Array, "*shape"], y: Num[Array, "*shape"]) -> dict[str, Array]:
+    """x + y, x - y, x * y and x / y, entry by entry; y / 0 is an infinity or NaN, no error.
+
+    Integers divide to float32, the default dtype.
+
+    Source: A 7.2.
+    """
+    _check_same_dtype(x=x, y=y)
+    return {"sum": x + y, "difference": x - y, "product": x * y, "quotient": x / y}
+
+
+@checked
+def dot(x: Num[Array, " n"], y: Num[Array, " n"]) -> Num[Array, ""]:
+    """sum_i x_i y_i.
+
+    Source: A 7.2.
+    """
+    _check_same_dtype(x=x, y=y)
+    return torch.dot(x, y)
+
+
+@checked
+def matmul(x: Num[Array, "n k"], y: Num[Array, "k m"]) -> Num[Array, "n m"]:
+    """sum_k x_nk y_km.
+
+    Source: A 7.2.
+    """
+    _check_same_dtype(x=x, y=y)
+    return x @ y
+
+
+@checked
+def broadcast(column: Num[Array, "n 1"], row: Num[Array, " m"]) -> Num[Array, "n m"]:
+    """column_n + row_m: an axis of size 1, or one that is missing in front, is repeated.
+
+    On purpose here. By accident it turns (n,) against (n, 1) into (n, n), silently, which is why
+    the other functions refuse shapes that differ.
+
+    Source: E.
+    """
+    _check_same_dtype(column=column, row=row)
+    return column + row
+
+
+@checked
+def reductions(x: Float[Array, "*rows n"]) -> dict[str, Array]:
+    """Sum, mean, least, greatest, its first place, and median of all entries; the sum of each row.
+
+    PyTorch says `dim`. `Tensor.median` would take the lower of the middle two: hence `quantile`.
+
+    Source: C.
+    """
+    return {
+        "sum": x.sum(),
+        "mean": x.mean(),
+        "min": x.min(),
+        "max": x.max(),
+        "argmax": x.argmax(),
+        "median": x.quantile(0.5),
+        "row_sums": x.sum(dim=-1),
+    }
+
+
+@checked
+def variance(x: Float[Array, "*shape"], *, ddof: int) -> Float[Array, ""]:
+    """sum_i (x_i - mean)**2 / (n - ddof), over all entries.
+
+    Args:
+        x: the sample, of n entries.
+        ddof: 0 divides by n, 1 by n - 1. PyTorch calls it `correction`; its own default is 1.
+
+    Raises:
+        ValueError: a single entry with ddof = 1: 0 / 0.
+    """
+    if x.numel() <= ddof:
+        raise ValueError(f"variance: x must have more than {ddof} elements, got {x.numel()}")
+    return x.var(correction=ddof)
+
+
+@checked
+def slices(x: Shaped[Array, "rows columns"]) -> dict[str, Array]:
+    """The usual cuts through a matrix, by name.
+
+    PyTorch: views, writing to one writes to x; only `flip`, for want of a negative step, copies.
+    """
+    return {
+        "first_row": x[0],
+        "last_column": x[:, -1],
+        "top_left_block": x[:2, :2],
+        "every_second_row": x[::2],
+        "rows_reversed": x.flip(0),
+    }
+
+
+@checked
+def select(x: Shaped[Array, "*shape"], mask: Bool[Array, "*shape"]) -> Shaped[Array, " k"]:
+    """The entries of x where the mask is true, in order: a copy, of a size only the values tell."""
+    return x[mask]
+
+
+@checked
+def take(x: Shaped[Array, " length"], index: Int[Array, " k"]) -> Shaped[Array, " k"]:
+    """The entries x[index_1], ..., x[index_k]: a copy.
+
+    Raises:
+        ValueError: an index is not in 0 .. length - 1. PyTorch itself counts negative ones from the end.
+    """
+    return x[index]
+
+
+@checked
+def replace(
+    x: Float[Array, " length"], index: Int[Array, ""], value: Float[Array, ""]
+) -> Float[Array, " length"]:
+    """A copy of x with x[index] = value; x stays as it is.
+
+    Raises:
+        ValueError: index is not in 0 .. length - 1. PyTorch itself counts a negative one from the end.
+    """
+    y = x.clone()
+    y[index] = value
+    return y
+
+
+@checked
+def reshape(x: Shaped[Array, "*shape"], rows: int, columns: int) -> Shaped[Array, "rows columns"]:
+    """The same entries in the same order (the last index runs fastest), as rows x columns.
+
+    PyTorch: a view where the strides allow it, else a copy (`view` would refuse).
+
+    Raises:
+        ValueError: rows * columns is not the number of entries.
+    """
+    if rows * columns != x.numel():
+        raise ValueError(f"reshape: rows * columns must be {x.numel()}, got {rows} * {columns}")
+    return x.reshape(rows, columns)
+
+
+@checked
+def transpose(x: Shaped[Array, "rows columns"]) -> Shaped[Array, "columns rows"]:
+    """Entry (i, j) becomes entry (j, i).
+
+    PyTorch: a view; only the strides change places.
+    """
+    return x.T
+
+
+@checked
+def cast(x: Shaped[Array, "*shape"], dtype: DType) -> Shaped[Array, "*shape"]:
+    """A copy of x in another dtype: to integers towards zero, to bool true unless zero.
+
+    PyTorch: a float that no integer of that size equals gives an unspecified one, silently.
+
+    Source: E.
+    """
+    return x.to(getattr(torch, dtype), copy=True)
+
+
+@checked
+def promote(first: DType, second: DType) -> str:
+    """The dtype in which this framework would add arrays of these two dtypes.
+
+    PyTorch: integers and float32 make float32. `nn.Linear` refuses a mix, and so do we.
+
+    Source: E.
+    """
+    return str(torch.promote_types(getattr(torch, first), getattr(torch, second))).removeprefix(
+        "torch."
+    )
+
+
+def copied(array: np.ndarray) -> Array:
+    """A NumPy array as an array with its own memory: later writes to one never show in the other.
+
+
+    Source: E.
+    """
+    _check_host(array)
+    return torch.tensor(np.ascontiguousarray(array))
+
+
+def shared(array: np.ndarray) -> Array:
+    """A NumPy array as an array on the same memory: later writes to it show; never a silent copy.
+
+    PyTorch: a write to either shows in the other. ValueError for read-only or reversed memory.
+
+    Source: E.
+    """
+    _check_host(array)
+    if not array.flags.writeable:
+        raise ValueError("shared: array must be writable, for the tensor will be")
+    return torch.from_numpy(array)
+
+
+@checked
+def as_numpy(x: Shaped[Array, "*shape"]) -> np.ndarray:
+    """What x holds, as a NumPy array; on the host without a copy.
+
+    PyTorch: shares memory, so a write to it shows in x; from a GPU it is a copy.
+    """
+    return x.numpy(force=True)
+
+
+@checked
+def move(x: Shaped[Array, "*shape"], device: str) -> Shaped[Array, "*shape"]:
+    """The same values on that device; no copy where they are there already.
+
+    PyTorch: `to`; operands on different devices are refused.
+
+    Raises:
+        ValueError: the device is not among `devices()`.
+
+    Source: A 7.2.
+    """
+    return x.to(device)
+
+
+def _check_numbers(data: Any) -> None:
+    if isinstance(data, list | tuple):
+        if not data:
+            raise ValueError("tensor: data must have at least one element, got an empty list")
+        for item in data:
+            _check_numbers(item)
+    elif not isinstance(data, bool | int | float):
+        raise TypeError(f"tensor: data must hold Python numbers, got {type(data)}")
+
+
+def _check_same_dtype(**arrays: Array) -> None:
+    (first, x), (second, y) = arrays.items()
+    if x.dtype != y.dtype:
+        raise TypeError(f"{second} must have the dtype of {first}, {x.dtype}, got dtype {y.dtype}")
+
+
+def _check_host(array: Any) -> None:
+    if not isinstance(array, np.ndarray):
+        raise TypeError(f"array must be a NumPy array, got {type(array)}")
+    if array.dtype.kind not in "biuf" or not array.dtype.isnative:
+        raise TypeError(f"array must hold numbers or truth values, got dtype {array.dtype}")
