@@ -17,6 +17,7 @@ from jax_impl import checked
 DType = Literal["bool", "int32", "int64", "float32", "float64"]
 
 
+@checked
 def tensor(data: Any, *, dtype: DType | None = None, device: str = "cpu") -> Array:
     """Nested lists of numbers as an array: a number has rank 0, a list rank 1, lists of it rank 2.
 
@@ -32,14 +33,14 @@ def tensor(data: Any, *, dtype: DType | None = None, device: str = "cpu") -> Arr
     Source: A 7.2, C, E.
     """
     _check_numbers(data)
-    kept = dtype and _kept("tensor", dtype)
+    _check_kept("tensor", dtype)
     try:
         with np.errstate(over="ignore"):
-            array = jnp.array(data, dtype=kept, device=jax.devices(device)[0])
+            array = jnp.array(data, dtype=dtype, device=jax.devices(device)[0])
     except (ValueError, OverflowError) as error:
-        raise ValueError(f"tensor: data must be even lists of numbers that fit: {error}") from error
-    if not jnp.isfinite(array).all():
-        raise ValueError(f"tensor: data must be finite and fit, got {data} as {array.dtype}")
+        raise ValueError(f"tensor: data must not be ragged or too large: {error}") from error
+    if not np.isfinite(array).all():
+        raise ValueError(f"tensor: data must be finite in {dtype or 'its default dtype'}")
     return array
 
 
@@ -53,7 +54,7 @@ def describe(x: Shaped[Array, "*shape"]) -> dict[str, Any]:
         "rank": x.ndim,
         "shape": tuple(x.shape),
         "dtype": x.dtype.name,
-        "device": {"gpu": "cuda"}.get(x.device.platform, x.device.platform),
+        "device": "cuda" if x.platform() == "gpu" else x.platform(),
     }
 
 
@@ -125,12 +126,7 @@ def reductions(x: Float[Array, "*rows n"]) -> dict[str, Array]:
 def variance(x: Float[Array, "*shape"], *, ddof: int) -> Float[Array, ""]:
     """sum_i (x_i - mean)**2 / (n - ddof), over all entries.
 
-    Args:
-        x: the sample, of n entries.
-        ddof: 0 divides by n, 1 by n - 1. JAX's own default is 0.
-
-    Raises:
-        ValueError: a single entry with ddof = 1: 0 / 0.
+    A single entry has none with ddof = 1: a ValueError. JAX says `ddof`, by default 0.
     """
     if x.size <= ddof:
         raise ValueError(f"variance: x must have more than {ddof} elements, got {x.size}")
@@ -138,10 +134,10 @@ def variance(x: Float[Array, "*shape"], *, ddof: int) -> Float[Array, ""]:
 
 
 @checked
-def slices(x: Shaped[Array, "rows columns"]) -> dict[str, Array]:
-    """The usual cuts through a matrix, by name.
+def slices(x: Shaped[Array, "rows columns"], mask: Bool[Array, "rows columns"]) -> dict[str, Array]:
+    """The usual cuts through a matrix, by name; a mask copies the entries where it is true.
 
-    JAX: all five are new arrays; inside `jit` the compiler may never make them.
+    JAX: all are new arrays. Under `jit` a mask is an error: its result has no fixed shape.
     """
     return {
         "first_row": x[0],
@@ -149,26 +145,8 @@ def slices(x: Shaped[Array, "rows columns"]) -> dict[str, Array]:
         "top_left_block": x[:2, :2],
         "every_second_row": x[::2],
         "rows_reversed": x[::-1],
+        "masked": x[mask],
     }
-
-
-@checked
-def select(x: Shaped[Array, "*shape"], mask: Bool[Array, "*shape"]) -> Shaped[Array, " k"]:
-    """The entries of x where the mask is true, in order: a copy, of a size only the values tell.
-
-    JAX: not inside `jit`, which must know every shape.
-    """
-    return x[mask]
-
-
-@checked
-def take(x: Shaped[Array, " length"], index: Int[Array, " k"]) -> Shaped[Array, " k"]:
-    """The entries x[index_1], ..., x[index_k]: a copy.
-
-    Raises:
-        ValueError: an index is not in 0 .. length - 1. JAX itself would clamp it, silently.
-    """
-    return x[index]
 
 
 @checked
@@ -177,8 +155,7 @@ def replace(
 ) -> Float[Array, " length"]:
     """A copy of x with x[index] = value; x stays as it is.
 
-    Raises:
-        ValueError: index is not in 0 .. length - 1. JAX itself would drop the write, silently.
+    index is in 0 .. length - 1; JAX itself would drop a write beyond it, silently.
     """
     return x.at[index].set(value)
 
@@ -188,9 +165,6 @@ def reshape(x: Shaped[Array, "*shape"], rows: int, columns: int) -> Shaped[Array
     """The same entries in the same order (the last index runs fastest), as rows x columns.
 
     JAX: a new array.
-
-    Raises:
-        ValueError: rows * columns is not the number of entries.
     """
     if rows * columns != x.size:
         raise ValueError(f"reshape: rows * columns must be {x.size}, got {rows} * {columns}")
@@ -211,68 +185,55 @@ def cast(x: Shaped[Array, "*shape"], dtype: DType) -> Shaped[Array, "*shape"]:
     """A copy of x in another dtype: to integers towards zero, to bool true unless zero.
 
     JAX: a float beyond the integers of that size gives the nearest one, NaN gives 0, silently.
+    Given a mix of float32 and float64, JAX itself goes to float64.
 
     Source: E.
     """
-    return jnp.array(x, dtype=_kept("cast", dtype))
+    _check_kept("cast", dtype)
+    return jnp.array(x, dtype=dtype)
 
 
 @checked
-def promote(first: DType, second: DType) -> str:
-    """The dtype in which this framework would add arrays of these two dtypes.
+def from_host(array: np.ndarray, *, share: bool) -> Array:
+    """A NumPy array as an array, with memory of its own or, if share, on the very same memory.
 
-    JAX: integers and float32 make float32. The functions here refuse a mix instead.
+    JAX: a later write to shared memory shows in an array that JAX takes for constant: do not write.
 
-    Source: E.
-    """
-    return jnp.promote_types(_kept("promote", first), _kept("promote", second)).name
-
-
-def copied(array: np.ndarray) -> Array:
-    """A NumPy array as an array with its own memory: later writes to one never show in the other.
-
-    JAX: `jax.device_put` may share memory instead.
-
+    Raises:
+        ValueError: the memory cannot be shared: it is read-only, or not contiguous, or does
+            not start at a multiple of 64 bytes. Or the dtype needs x64.
 
     Source: E.
     """
-    _check_host(array)
-    return jnp.array(array, dtype=_kept("copied", array.dtype.name))
-
-
-def shared(array: np.ndarray) -> Array:
-    """A NumPy array as an array on the same memory: later writes to it show; never a silent copy.
-
-    JAX: only where the memory starts at a multiple of 64 bytes and is contiguous or transposed, else
-    a ValueError. JAX takes the array for a constant: a write to it then breaks a promise.
-
-    Source: E.
-    """
-    _check_host(array)
-    _kept("shared", array.dtype.name)
+    if not isinstance(array, np.ndarray):
+        raise TypeError(f"from_host: array must be a NumPy array, got {type(array)}")
+    if array.dtype.kind not in "biuf" or not array.dtype.isnative:
+        raise TypeError(f"from_host: array must hold native numbers, got dtype {array.dtype}")
+    _check_kept("from_host", array.dtype.name)
+    if not share:
+        return jnp.array(array)
     try:
         return jnp.from_dlpack(array, copy=False)
     except (BufferError, ValueError, jax.errors.JaxRuntimeError) as error:
-        raise ValueError(f"shared: array must be memory that JAX can share: {error}") from error
+        raise ValueError(f"from_host: array must be memory that JAX can share: {error}") from error
 
 
 @checked
-def as_numpy(x: Shaped[Array, "*shape"]) -> np.ndarray:
-    """What x holds, as a NumPy array; on the host without a copy.
+def to_host(x: Shaped[Array, "*shape"], *, share: bool) -> np.ndarray:
+    """What x holds, as a NumPy array, with memory of its own or, if share, on the very same memory.
 
-    JAX: shares memory, read-only; from a GPU it is a copy.
+    JAX: the shared one is read-only; with a GPU none is shared.
     """
-    return np.asarray(x)
+    if share and x.platform() != "cpu":
+        raise ValueError(f"to_host: x must be on the host to be shared, got one on {x.device}")
+    return np.asarray(x) if share else np.array(x)
 
 
 @checked
 def move(x: Shaped[Array, "*shape"], device: str) -> Shaped[Array, "*shape"]:
     """The same values on that device; no copy where they are there already.
 
-    JAX: `device_put`; operands committed to different devices are refused.
-
-    Raises:
-        ValueError: the device is not among `devices()`.
+    JAX: `device_put`. Operands committed to different devices are refused.
 
     Source: A 7.2.
     """
@@ -282,11 +243,13 @@ def move(x: Shaped[Array, "*shape"], device: str) -> Shaped[Array, "*shape"]:
 def _check_numbers(data: Any) -> None:
     if isinstance(data, list | tuple):
         if not data:
-            raise ValueError("tensor: data must have at least one element, got an empty list")
+            raise ValueError("tensor: data must hold at least one number, got an empty list")
         for item in data:
             _check_numbers(item)
     elif not isinstance(data, bool | int | float):
         raise TypeError(f"tensor: data must hold Python numbers, got {type(data)}")
+    elif isinstance(data, int) and not -(2**63) <= data < 2**63:
+        raise ValueError("tensor: data must hold whole numbers of 64 bits, got a larger one")
 
 
 def _check_same_dtype(**arrays: Array) -> None:
@@ -295,19 +258,10 @@ def _check_same_dtype(**arrays: Array) -> None:
         raise TypeError(f"{second} must have the dtype of {first}, {x.dtype}, got dtype {y.dtype}")
 
 
-def _check_host(array: Any) -> None:
-    if not isinstance(array, np.ndarray):
-        raise TypeError(f"array must be a NumPy array, got {type(array)}")
-    if array.dtype.kind not in "biuf" or not array.dtype.isnative:
-        raise TypeError(f"array must hold numbers or truth values, got dtype {array.dtype}")
-
-
-def _kept(function: str, name: str) -> np.dtype:
-    kept = jax.dtypes.canonicalize_dtype(name)
-    if kept.name != name:
+def _check_kept(function: str, dtype: str | None) -> None:
+    if dtype is not None and (kept := jax.dtypes.canonicalize_dtype(dtype)) != dtype:
         raise ValueError(
-            f"{function}: dtype must be one that JAX keeps, got {name}, which it would cut to "
+            f"{function}: dtype must be one that JAX keeps, got {dtype}, which it would cut to "
             f'{kept}; switch x64 on: jax.config.update("jax_enable_x64", True), '
             "or `with jax.enable_x64(True):`"
         )
-    return kept

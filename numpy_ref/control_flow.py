@@ -4,6 +4,8 @@ NumPy: there is no compiler. Every line runs when Python reaches it, `if`, `for`
 Python's own, and the compiled forms raise a RuntimeError that says so.
 """
 
+from typing import Any
+
 import numpy as np
 from jaxtyping import Float, Int
 from numpy import ndarray as Array
@@ -42,7 +44,10 @@ def define_then_run(x: Float[Array, ""]) -> tuple[str, Array]:
     Source: A 7.1, the first of its three programs.
     """
     # the program: a result, an operation and its operands in each line, and no value anywhere
-    program = [("double", np.multiply, (2, "x")), ("d_x", np.add, ("double", 3))]
+    program: list[tuple[str, np.ufunc, tuple[Any, Any]]] = [
+        ("double", np.multiply, (2, "x")),
+        ("d_x", np.add, ("double", 3)),
+    ]
     # the run
     values = {"x": x}
     for result, operation, operands in program:

@@ -1,65 +1,14 @@
-"""How automatic differentiation behaves: accumulation, cotangents, reuse, stopping, the record.
+"""How a backward pass behaves: accumulation, cotangents, reuse, stopping, several paths.
 
-NumPy: nothing watches, so a gradient is whatever one computes, and nothing objects. Where the
-record itself is the subject, a tape of a few lines keeps it: the forward pass appends, the
-backward pass reads in reverse.
+NumPy: nothing watches, so a gradient is whatever one computes, and nothing objects. What an engine
+saves for its backward pass is here a variable that is still there.
 """
-
-from collections.abc import Callable
-from typing import Annotated, Any
 
 import numpy as np
 from jaxtyping import Float
 from numpy import ndarray as Array
 
 from numpy_ref import checked
-
-Params = Annotated[dict[str, Array], {"weight": "out in", "bias": " out"}]
-
-# operation: what it computes; from the cotangent d of its output, the one of each input
-RULES: dict[str, tuple[Callable[..., Any], Callable[..., Any]]] = {
-    "add": (lambda a, b: a + b, lambda d, a, b: (d, d)),
-    "multiply": (lambda a, b: a * b, lambda d, a, b: (d * b, d * a)),
-    "square": (lambda a: a**2, lambda d, a: (d * (2 * a),)),
-    "linear": (lambda x, w, b: x @ w.T + b, lambda d, x, w, b: (d @ w, d.T @ x, d.sum(axis=0))),
-}
-
-
-class _Tape:
-    """Values by name, the names that are tracked, and the operations on those, in order."""
-
-    def __init__(self, constants: dict[str, Any], **tracked: Array) -> None:
-        self.values = constants | tracked
-        self.tracked = set(tracked)
-        self.entries: list[tuple[str, tuple[str, ...], str]] = []
-
-    def apply(self, operation: str, *inputs: str, output: str) -> Array:
-        """Compute a node; record it if one of its inputs is tracked."""
-        compute, _ = RULES[operation]
-        self.values[output] = compute(*(self.values[name] for name in inputs))
-        if self.tracked.intersection(inputs):
-            self.tracked.add(output)
-            self.entries.append((operation, inputs, output))
-        return self.values[output]
-
-    def backward(self, output: str) -> dict[str, Array]:
-        """The derivative of the last output by everything tracked that led to it."""
-        grads = {output: np.ones_like(self.values[output])}
-        for operation, inputs, made in reversed(self.entries):
-            _, pull = RULES[operation]
-            terms = pull(grads[made], *(self.values[name] for name in inputs))
-            for name, term in zip(inputs, terms, strict=True):
-                if name in self.tracked:
-                    grads[name] = grads[name] + term if name in grads else term
-        return grads
-
-    def quadratic(self) -> None:
-        """Record y = x**2 + 3 x + 1."""
-        self.values |= {"1": 1, "3": 3}
-        self.apply("square", "x", output="x**2")
-        self.apply("multiply", "3", "x", output="3x")
-        self.apply("add", "x**2", "3x", output="sum")
-        self.apply("add", "sum", "1", output="y")
 
 
 @checked
@@ -121,7 +70,7 @@ def vector_jacobian_product(
     # backward
     d_y = cotangent
     d_s = np.sum(d_y * x)
-    d_x = d_y * s + d_s
+    d_x = d_y * s + d_s * np.ones_like(x)
     return d_x
 
 
@@ -138,44 +87,45 @@ def backward_without_cotangent(x: Float[Array, " n"]) -> Float[Array, " n"]:
     # backward
     d_y = 1
     d_s = np.sum(d_y * x)
-    d_x = d_y * s + d_s
-    return np.broadcast_to(d_x, x.shape).copy()
+    d_x = d_y * s + d_s * np.ones_like(x)
+    return d_x
 
 
 @checked
 def backward_twice(x: Float[Array, ""], *, retain_graph: bool) -> Float[Array, ""]:
     """The sum of two backward passes through one forward pass of y = x**2 + 3 x + 1.
 
-    The tape keeps its values for as long as anyone holds it: `retain_graph` has nothing to decide.
+    What the backward pass needs, x, is a variable: `retain_graph` has nothing to decide.
 
     Source: A-retain.
     """
     # forward
-    tape = _Tape({}, x=x)
-    tape.quadratic()
+    y = x**2 + 3 * x + 1
     # backward
-    return tape.backward("y")["x"] + tape.backward("y")["x"]
+    d_y = np.ones_like(y)
+    first = d_y * (2 * x + 3)
+    second = d_y * (2 * x + 3)
+    return first + second
 
 
 @checked
 def backward_twice_additions(x: Float[Array, ""]) -> Float[Array, ""]:
     """The sum of two backward passes through y = x + x + 1, whose derivative 2 needs no x.
 
-    The tape keeps x all the same; the rule of an addition does not look at it.
-
     Source: A-retain.
     """
     # forward
-    tape = _Tape({"1": 1}, x=x)
-    tape.apply("add", "x", "x", output="2x")
-    tape.apply("add", "2x", "1", output="y")
+    y = x + x + 1
     # backward
-    return tape.backward("y")["x"] + tape.backward("y")["x"]
+    d_y = np.ones_like(y)
+    first = d_y + d_y
+    second = d_y + d_y
+    return first + second
 
 
 @checked
 def stop_gradient(x: Float[Array, ""]) -> tuple[Float[Array, ""], Float[Array, ""]]:
-    """Y = x c + 3 x + 1 with c = x held constant: the value of the quadratic, but dy/dx = c + 3.
+    """y = x c + 3 x + 1 with c = x held constant: the value of the quadratic, but dy/dx = c + 3.
 
     The chain rule leaves out the term by c.
 
@@ -203,117 +153,6 @@ def paths(x: Float[Array, ""]) -> dict[str, Float[Array, ""]]:
     d_a = b
     d_b = a
     return {"a": d_a, "b": d_b, "both": d_a + d_b}
-
-
-@checked
-def infer(
-    params: Params, x: Float[Array, "n in"], *, record: bool
-) -> tuple[Float[Array, "n out"], bool]:
-    """y = x W^T + b, and whether y is tracked.
-
-    Nothing is recorded unless one keeps a tape of it; a tape that tracks no parameter stays empty.
-
-    Source: D-infer, A/C/D-nograd.
-    """
-    tape = _Tape({"x": x}, **params) if record else _Tape({"x": x} | params)
-    # forward
-    y = tape.apply("linear", "x", "weight", "bias", output="y")
-    return y, "y" in tape.tracked
-
-
-@checked
-def backward_untracked(x: Float[Array, ""]) -> Float[Array, ""]:
-    """The backward pass of y = x**2 + 3 x + 1 where x is not tracked.
-
-    Raises:
-        KeyError: the tape is empty, and its backward pass never comes to x.
-
-    Source: A-untracked.
-    """
-    # forward
-    tape = _Tape({"x": x})
-    tape.quadratic()
-    # backward
-    return tape.backward("y")["x"]
-
-
-@checked
-def update_inside_graph(
-    x: Float[Array, ""], *, learning_rate: float
-) -> tuple[Float[Array, ""], Float[Array, ""]]:
-    """x <- x - rate dy/dx in place, while y = x**2 + 3 x + 1 is recorded; then dy/dx once more.
-
-    It just happens, and it overwrites the x that the tape keeps: the second gradient is the slope
-    at the new x, though y is the value at the old one.
-
-    Source: A/C/D-nograd.
-    """
-    x = np.array(x)
-    # forward
-    tape = _Tape({}, x=x)
-    tape.quadratic()
-    # backward
-    d_x = tape.backward("y")["x"]
-    # update
-    x -= learning_rate * d_x
-    # backward
-    d_x = tape.backward("y")["x"]
-    return x, d_x
-
-
-@checked
-def update_outside_graph(
-    x: Float[Array, ""], *, learning_rate: float
-) -> tuple[Float[Array, ""], bool]:
-    """x <- x - rate dy/dx for y = x**2 + 3 x + 1, and whether the update was recorded.
-
-    The name x gets a new array. The tape keeps the old one, and has no entry more than before.
-
-    Source: A/C/D-nograd.
-    """
-    # forward
-    tape = _Tape({}, x=x)
-    tape.quadratic()
-    entries = len(tape.entries)
-    # backward
-    d_x = tape.backward("y")["x"]
-    # update
-    x = x - learning_rate * d_x
-    return x, len(tape.entries) > entries
-
-
-@checked
-def leaves(x: Float[Array, ""], w: Float[Array, ""], b: Float[Array, ""]) -> dict[str, bool]:
-    """Which of x, w, b and y = w x + b are leaves: made by no recorded operation.
-
-    Source: E-leaf.
-    """
-    # forward
-    tape = _Tape({}, x=x, w=w, b=b)
-    tape.apply("multiply", "w", "x", output="wx")
-    tape.apply("add", "wx", "b", output="y")
-    made = {output for _, _, output in tape.entries}
-    return {name: name not in made for name in ("x", "w", "b", "y")}
-
-
-@checked
-def recorded(
-    x: Float[Array, ""], w: Float[Array, ""], b: Float[Array, ""]
-) -> tuple[list[str], dict[str, Float[Array, ""]], str]:
-    """The operations of y = w x + b from y back, x a constant; dy/dw and dy/db; how y prints.
-
-    Read off the tape, from its end. y prints as a number: it knows of no tape.
-
-    Source: E-graph.
-    """
-    # forward
-    tape = _Tape({"x": x}, w=w, b=b)
-    tape.apply("multiply", "w", "x", output="wx")
-    tape.apply("add", "wx", "b", output="y")
-    operations = [operation for operation, _, _ in reversed(tape.entries)]
-    # backward
-    grads = tape.backward("y")
-    return operations, {name: grads[name] for name in ("w", "b")}, str(tape.values["y"])
 
 
 @checked

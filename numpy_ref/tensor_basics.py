@@ -1,6 +1,6 @@
 """The tensor itself: rank, shape, dtype, arithmetic, indexing, broadcasting, memory, devices.
 
-NumPy: numbers are float64 unless told otherwise, slices and transposes are views that share
+NumPy: floats are float64 unless told otherwise, slices and transposes are views that share
 memory, writing in place is ordinary, and the host is the only device.
 """
 
@@ -15,6 +15,7 @@ from numpy_ref import checked
 DType = Literal["bool", "int32", "int64", "float32", "float64"]
 
 
+@checked
 def tensor(data: Any, *, dtype: DType | None = None, device: str = "cpu") -> Array:
     """Nested lists of numbers as an array: a number has rank 0, a list rank 1, lists of it rank 2.
 
@@ -34,10 +35,9 @@ def tensor(data: Any, *, dtype: DType | None = None, device: str = "cpu") -> Arr
         with np.errstate(over="ignore"):
             array = np.array(data, dtype=dtype)
     except (ValueError, OverflowError) as error:
-        raise ValueError(f"tensor: data must be even lists of numbers that fit: {error}") from error
-    # a whole number beyond int64 becomes uint64 or a Python object, silently
-    if array.dtype.kind not in "bif" or not np.isfinite(array).all():
-        raise ValueError(f"tensor: data must be finite and fit, got {data} as {array.dtype}")
+        raise ValueError(f"tensor: data must not be ragged or too large: {error}") from error
+    if not np.isfinite(array).all():
+        raise ValueError(f"tensor: data must be finite in {dtype or 'its default dtype'}")
     return array
 
 
@@ -64,7 +64,7 @@ def elementwise(x: Num[Array, "*shape"], y: Num[Array, "*shape"]) -> dict[str, A
     Source: A 7.2.
     """
     _check_same_dtype(x=x, y=y)
-    with np.errstate(divide="ignore", invalid="ignore"):
+    with np.errstate(all="ignore"):
         return {"sum": x + y, "difference": x - y, "product": x * y, "quotient": x / y}
 
 
@@ -124,12 +124,7 @@ def reductions(x: Float[Array, "*rows n"]) -> dict[str, Array]:
 def variance(x: Float[Array, "*shape"], *, ddof: int) -> Float[Array, ""]:
     """sum_i (x_i - mean)**2 / (n - ddof), over all entries.
 
-    Args:
-        x: the sample, of n entries.
-        ddof: 0 divides by n, 1 by n - 1. NumPy's own default is 0.
-
-    Raises:
-        ValueError: a single entry with ddof = 1: 0 / 0.
+    A single entry has none with ddof = 1: a ValueError. NumPy says `ddof`, by default 0.
     """
     if x.size <= ddof:
         raise ValueError(f"variance: x must have more than {ddof} elements, got {x.size}")
@@ -137,10 +132,10 @@ def variance(x: Float[Array, "*shape"], *, ddof: int) -> Float[Array, ""]:
 
 
 @checked
-def slices(x: Shaped[Array, "rows columns"]) -> dict[str, Array]:
-    """The usual cuts through a matrix, by name.
+def slices(x: Shaped[Array, "rows columns"], mask: Bool[Array, "rows columns"]) -> dict[str, Array]:
+    """The usual cuts through a matrix, by name; a mask copies the entries where it is true.
 
-    NumPy: all five are views; writing to one writes to x.
+    NumPy: the others are views; writing to one writes to x.
     """
     return {
         "first_row": x[0],
@@ -148,23 +143,8 @@ def slices(x: Shaped[Array, "rows columns"]) -> dict[str, Array]:
         "top_left_block": x[:2, :2],
         "every_second_row": x[::2],
         "rows_reversed": x[::-1],
+        "masked": x[mask],
     }
-
-
-@checked
-def select(x: Shaped[Array, "*shape"], mask: Bool[Array, "*shape"]) -> Shaped[Array, " k"]:
-    """The entries of x where the mask is true, in order: a copy, of a size only the values tell."""
-    return x[mask]
-
-
-@checked
-def take(x: Shaped[Array, " length"], index: Int[Array, " k"]) -> Shaped[Array, " k"]:
-    """The entries x[index_1], ..., x[index_k]: a copy.
-
-    Raises:
-        ValueError: an index is not in 0 .. length - 1. NumPy itself counts negative ones from the end.
-    """
-    return x[index]
 
 
 @checked
@@ -173,8 +153,7 @@ def replace(
 ) -> Float[Array, " length"]:
     """A copy of x with x[index] = value; x stays as it is.
 
-    Raises:
-        ValueError: index is not in 0 .. length - 1. NumPy itself counts a negative one from the end.
+    index is in 0 .. length - 1; NumPy itself would count a negative one from the end.
     """
     y = x.copy()
     y[index] = value
@@ -186,9 +165,6 @@ def reshape(x: Shaped[Array, "*shape"], rows: int, columns: int) -> Shaped[Array
     """The same entries in the same order (the last index runs fastest), as rows x columns.
 
     NumPy: a view where the strides allow it, else a copy.
-
-    Raises:
-        ValueError: rows * columns is not the number of entries.
     """
     if rows * columns != x.size:
         raise ValueError(f"reshape: rows * columns must be {x.size}, got {rows} * {columns}")
@@ -208,7 +184,8 @@ def transpose(x: Shaped[Array, "rows columns"]) -> Shaped[Array, "columns rows"]
 def cast(x: Shaped[Array, "*shape"], dtype: DType) -> Shaped[Array, "*shape"]:
     """A copy of x in another dtype: to integers towards zero, to bool true unless zero.
 
-    NumPy: a float that no integer of that size equals gives an unspecified one, with a warning.
+    NumPy: a float beyond the integers of that size gives an unspecified one, with a warning.
+    Given a mix of float32 and float64, or float32 and int32, NumPy itself goes to float64.
 
     Source: E.
     """
@@ -216,44 +193,30 @@ def cast(x: Shaped[Array, "*shape"], dtype: DType) -> Shaped[Array, "*shape"]:
 
 
 @checked
-def promote(first: DType, second: DType) -> str:
-    """The dtype in which this framework would add arrays of these two dtypes.
+def from_host(array: np.ndarray, *, share: bool) -> Array:
+    """A NumPy array as an array, with memory of its own or, if share, on the very same memory.
 
-    NumPy: integers and float32 make float64. The functions here refuse a mix instead.
+    NumPy: a write to shared memory shows on both sides, and memory can always be shared.
 
-    Source: E.
-    """
-    return np.promote_types(first, second).name
-
-
-def copied(array: np.ndarray) -> Array:
-    """A NumPy array as an array with its own memory: later writes to one never show in the other.
-
+    Raises:
+        ValueError: the memory cannot be shared (never here).
 
     Source: E.
     """
-    _check_host(array)
-    return np.array(array)
-
-
-def shared(array: np.ndarray) -> Array:
-    """A NumPy array as an array on the same memory: later writes to it show; never a silent copy.
-
-    NumPy: a new view; a write to either shows in the other. A read-only array stays read-only.
-
-    Source: E.
-    """
-    _check_host(array)
-    return array.view()
+    if not isinstance(array, np.ndarray):
+        raise TypeError(f"from_host: array must be a NumPy array, got {type(array)}")
+    if array.dtype.kind not in "biuf" or not array.dtype.isnative:
+        raise TypeError(f"from_host: array must hold native numbers, got dtype {array.dtype}")
+    return array.view() if share else array.copy()
 
 
 @checked
-def as_numpy(x: Shaped[Array, "*shape"]) -> np.ndarray:
-    """What x holds, as a NumPy array; on the host without a copy.
+def to_host(x: Shaped[Array, "*shape"], *, share: bool) -> np.ndarray:
+    """What x holds, as a NumPy array, with memory of its own or, if share, on the very same memory.
 
-    NumPy: x itself.
+    NumPy: x is one already, and shared it is x itself.
     """
-    return np.asarray(x)
+    return np.asarray(x) if share else np.array(x)
 
 
 @checked
@@ -261,9 +224,6 @@ def move(x: Shaped[Array, "*shape"], device: str) -> Shaped[Array, "*shape"]:
     """The same values on that device; no copy where they are there already.
 
     NumPy: there is only "cpu".
-
-    Raises:
-        ValueError: the device is not among `devices()`.
 
     Source: A 7.2.
     """
@@ -273,21 +233,16 @@ def move(x: Shaped[Array, "*shape"], device: str) -> Shaped[Array, "*shape"]:
 def _check_numbers(data: Any) -> None:
     if isinstance(data, list | tuple):
         if not data:
-            raise ValueError("tensor: data must have at least one element, got an empty list")
+            raise ValueError("tensor: data must hold at least one number, got an empty list")
         for item in data:
             _check_numbers(item)
     elif not isinstance(data, bool | int | float):
         raise TypeError(f"tensor: data must hold Python numbers, got {type(data)}")
+    elif isinstance(data, int) and not -(2**63) <= data < 2**63:
+        raise ValueError("tensor: data must hold whole numbers of 64 bits, got a larger one")
 
 
 def _check_same_dtype(**arrays: Array) -> None:
     (first, x), (second, y) = arrays.items()
     if x.dtype != y.dtype:
         raise TypeError(f"{second} must have the dtype of {first}, {x.dtype}, got dtype {y.dtype}")
-
-
-def _check_host(array: Any) -> None:
-    if not isinstance(array, np.ndarray):
-        raise TypeError(f"array must be a NumPy array, got {type(array)}")
-    if array.dtype.kind not in "biuf" or not array.dtype.isnative:
-        raise TypeError(f"array must hold numbers or truth values, got dtype {array.dtype}")

@@ -1,4 +1,4 @@
-"""Fixtures: a test that asks for `column` runs once in each column, for `dtype` in each precision."""
+"""Fixtures: a test that asks for `column` runs in each column, for `dtype` in each precision."""
 
 import contextlib
 import importlib
@@ -20,7 +20,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 class Column:
-    """One column: its boundary's functions and its concepts as attributes, imported when asked for."""
+    """One column: its boundary's functions and its concepts, imported when asked for."""
 
     def __init__(self, name: str) -> None:
         self.name = name

@@ -4,6 +4,7 @@ Expected numbers come from the documents, from scikit-learn or from NumPy's own 
 never from `triptych.data` itself.
 """
 
+import importlib
 import subprocess
 import sys
 from collections.abc import Callable
@@ -47,10 +48,11 @@ SEEDED: dict[str, Callable[[int], Any]] = {
 
 
 @pytest.fixture(scope="module")
-def study() -> tuple[dict[str, np.ndarray], np.ndarray]:
+def study(request: pytest.FixtureRequest) -> tuple[dict[str, np.ndarray], np.ndarray]:
     """scikit-learn's copy: its ten features by name, and the progression."""
-    datasets = pytest.importorskip("sklearn.datasets", reason="scikit-learn is not installed")
-    bunch = datasets.load_diabetes(scaled=False)
+    if not request.config.getoption("--require-all"):
+        pytest.importorskip("sklearn", reason="scikit-learn is not installed")
+    bunch = importlib.import_module("sklearn.datasets").load_diabetes(scaled=False)
     return dict(zip(bunch.feature_names, bunch.data.T, strict=True)), bunch.target
 
 

@@ -52,7 +52,7 @@ def to_numpy(x: Any) -> Any:
     if not isinstance(x, Array):
         raise TypeError(f"to_numpy: x must be a torch.Tensor or a dict of them, got {type(x)}")
     x = x.detach().cpu()
-    return np.array(x.float() if x.dtype == torch.bfloat16 else x)
+    return np.array((x.float() if x.dtype == torch.bfloat16 else x).numpy())
 
 
 def synchronize(x: Any) -> Any:

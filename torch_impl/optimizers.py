@@ -80,8 +80,9 @@ def adam_step(
     m = {name: beta1 * state["m"][name] + (1 - beta1) * g for name, g in grads.items()}
     v = {name: beta2 * state["v"][name] + (1 - beta2) * g**2 for name, g in grads.items()}
     # the running means start at 0: divide by the weight that they have seen
-    seen1 = 1 - beta1 ** step.double()
-    seen2 = 1 - beta2 ** step.double()
+    dtype = next(iter(params.values())).dtype
+    seen1 = (1 - beta1 ** step.double()).to(dtype)
+    seen2 = (1 - beta2 ** step.double()).to(dtype)
     # update
     params = {
         name: p - learning_rate * (m[name] / seen1) / (torch.sqrt(v[name] / seen2) + eps)

@@ -16,6 +16,7 @@ from torch_impl import checked
 DType = Literal["bool", "int32", "int64", "float32", "float64"]
 
 
+@checked
 def tensor(data: Any, *, dtype: DType | None = None, device: str = "cpu") -> Array:
     """Nested lists of numbers as an array: a number has rank 0, a list rank 1, lists of it rank 2.
 
@@ -34,9 +35,9 @@ def tensor(data: Any, *, dtype: DType | None = None, device: str = "cpu") -> Arr
     try:
         array = torch.tensor(data, dtype=dtype and getattr(torch, dtype), device=device)
     except (TypeError, ValueError, OverflowError, RuntimeError) as error:
-        raise ValueError(f"tensor: data must be even lists of numbers that fit: {error}") from error
+        raise ValueError(f"tensor: data must not be ragged or too large: {error}") from error
     if not array.isfinite().all():
-        raise ValueError(f"tensor: data must be finite and fit, got {data} as {array.dtype}")
+        raise ValueError(f"tensor: data must be finite in {dtype or 'its default dtype'}")
     return array
 
 
@@ -103,7 +104,7 @@ def broadcast(column: Num[Array, "n 1"], row: Num[Array, " m"]) -> Num[Array, "n
 def reductions(x: Float[Array, "*rows n"]) -> dict[str, Array]:
     """Sum, mean, least, greatest, its first place, and median of all entries; the sum of each row.
 
-    PyTorch says `dim`. `Tensor.median` would take the lower of the middle two: hence `quantile`.
+    PyTorch says `dim`. Its `median` is the lower of the middle two; -median(-x) is the upper.
 
     Source: C.
     """
@@ -113,7 +114,7 @@ def reductions(x: Float[Array, "*rows n"]) -> dict[str, Array]:
         "min": x.min(),
         "max": x.max(),
         "argmax": x.argmax(),
-        "median": x.quantile(0.5),
+        "median": (x.median() - (-x).median()) / 2,
         "row_sums": x.sum(dim=-1),
     }
 
@@ -122,12 +123,7 @@ def reductions(x: Float[Array, "*rows n"]) -> dict[str, Array]:
 def variance(x: Float[Array, "*shape"], *, ddof: int) -> Float[Array, ""]:
     """sum_i (x_i - mean)**2 / (n - ddof), over all entries.
 
-    Args:
-        x: the sample, of n entries.
-        ddof: 0 divides by n, 1 by n - 1. PyTorch calls it `correction`; its own default is 1.
-
-    Raises:
-        ValueError: a single entry with ddof = 1: 0 / 0.
+    A single entry has none with ddof = 1: a ValueError. PyTorch says `correction`, by default 1.
     """
     if x.numel() <= ddof:
         raise ValueError(f"variance: x must have more than {ddof} elements, got {x.numel()}")
@@ -135,10 +131,10 @@ def variance(x: Float[Array, "*shape"], *, ddof: int) -> Float[Array, ""]:
 
 
 @checked
-def slices(x: Shaped[Array, "rows columns"]) -> dict[str, Array]:
-    """The usual cuts through a matrix, by name.
+def slices(x: Shaped[Array, "rows columns"], mask: Bool[Array, "rows columns"]) -> dict[str, Array]:
+    """The usual cuts through a matrix, by name; a mask copies the entries where it is true.
 
-    PyTorch: views, writing to one writes to x; only `flip`, for want of a negative step, copies.
+    PyTorch: the others are views, but `flip`, which stands for the negative step, copies.
     """
     return {
         "first_row": x[0],
@@ -146,23 +142,8 @@ def slices(x: Shaped[Array, "rows columns"]) -> dict[str, Array]:
         "top_left_block": x[:2, :2],
         "every_second_row": x[::2],
         "rows_reversed": x.flip(0),
+        "masked": x[mask],
     }
-
-
-@checked
-def select(x: Shaped[Array, "*shape"], mask: Bool[Array, "*shape"]) -> Shaped[Array, " k"]:
-    """The entries of x where the mask is true, in order: a copy, of a size only the values tell."""
-    return x[mask]
-
-
-@checked
-def take(x: Shaped[Array, " length"], index: Int[Array, " k"]) -> Shaped[Array, " k"]:
-    """The entries x[index_1], ..., x[index_k]: a copy.
-
-    Raises:
-        ValueError: an index is not in 0 .. length - 1. PyTorch itself counts negative ones from the end.
-    """
-    return x[index]
 
 
 @checked
@@ -171,8 +152,7 @@ def replace(
 ) -> Float[Array, " length"]:
     """A copy of x with x[index] = value; x stays as it is.
 
-    Raises:
-        ValueError: index is not in 0 .. length - 1. PyTorch itself counts a negative one from the end.
+    index is in 0 .. length - 1; PyTorch itself would count a negative one from the end.
     """
     y = x.clone()
     y[index] = value
@@ -184,9 +164,6 @@ def reshape(x: Shaped[Array, "*shape"], rows: int, columns: int) -> Shaped[Array
     """The same entries in the same order (the last index runs fastest), as rows x columns.
 
     PyTorch: a view where the strides allow it, else a copy (`view` would refuse).
-
-    Raises:
-        ValueError: rows * columns is not the number of entries.
     """
     if rows * columns != x.numel():
         raise ValueError(f"reshape: rows * columns must be {x.numel()}, got {rows} * {columns}")
@@ -206,7 +183,8 @@ def transpose(x: Shaped[Array, "rows columns"]) -> Shaped[Array, "columns rows"]
 def cast(x: Shaped[Array, "*shape"], dtype: DType) -> Shaped[Array, "*shape"]:
     """A copy of x in another dtype: to integers towards zero, to bool true unless zero.
 
-    PyTorch: a float that no integer of that size equals gives an unspecified one, silently.
+    PyTorch: a float beyond the integers of that size gives an unspecified one, silently. Given a
+    mix of float32 and float64, `nn.Linear` raises, but w * x + b goes to float64.
 
     Source: E.
     """
@@ -214,58 +192,43 @@ def cast(x: Shaped[Array, "*shape"], dtype: DType) -> Shaped[Array, "*shape"]:
 
 
 @checked
-def promote(first: DType, second: DType) -> str:
-    """The dtype in which this framework would add arrays of these two dtypes.
+def from_host(array: np.ndarray, *, share: bool) -> Array:
+    """A NumPy array as an array, with memory of its own or, if share, on the very same memory.
 
-    PyTorch: integers and float32 make float32. `nn.Linear` refuses a mix, and so do we.
+    PyTorch: a write to shared memory shows on both sides.
 
-    Source: E.
-    """
-    return str(torch.promote_types(getattr(torch, first), getattr(torch, second))).removeprefix(
-        "torch."
-    )
-
-
-def copied(array: np.ndarray) -> Array:
-    """A NumPy array as an array with its own memory: later writes to one never show in the other.
-
+    Raises:
+        ValueError: the memory cannot be shared, being read-only or reversed.
 
     Source: E.
     """
-    _check_host(array)
-    return torch.tensor(np.ascontiguousarray(array))
-
-
-def shared(array: np.ndarray) -> Array:
-    """A NumPy array as an array on the same memory: later writes to it show; never a silent copy.
-
-    PyTorch: a write to either shows in the other. ValueError for read-only or reversed memory.
-
-    Source: E.
-    """
-    _check_host(array)
+    if not isinstance(array, np.ndarray):
+        raise TypeError(f"from_host: array must be a NumPy array, got {type(array)}")
+    if array.dtype.kind not in "biuf" or not array.dtype.isnative:
+        raise TypeError(f"from_host: array must hold native numbers, got dtype {array.dtype}")
+    if not share:
+        return torch.from_numpy(array.copy())
     if not array.flags.writeable:
-        raise ValueError("shared: array must be writable, for the tensor will be")
+        raise ValueError("from_host: array must be writable to be shared, got a read-only one")
     return torch.from_numpy(array)
 
 
 @checked
-def as_numpy(x: Shaped[Array, "*shape"]) -> np.ndarray:
-    """What x holds, as a NumPy array; on the host without a copy.
+def to_host(x: Shaped[Array, "*shape"], *, share: bool) -> np.ndarray:
+    """What x holds, as a NumPy array, with memory of its own or, if share, on the very same memory.
 
-    PyTorch: shares memory, so a write to it shows in x; from a GPU it is a copy.
+    PyTorch: a write to shared memory shows on both sides; with a GPU none is shared.
     """
-    return x.numpy(force=True)
+    if share and x.device.type != "cpu":
+        raise ValueError(f"to_host: x must be on the host to be shared, got one on {x.device}")
+    return x.detach().numpy() if share else x.numpy(force=True).copy()
 
 
 @checked
 def move(x: Shaped[Array, "*shape"], device: str) -> Shaped[Array, "*shape"]:
     """The same values on that device; no copy where they are there already.
 
-    PyTorch: `to`; operands on different devices are refused.
-
-    Raises:
-        ValueError: the device is not among `devices()`.
+    PyTorch: `to`. Operands on different devices are refused.
 
     Source: A 7.2.
     """
@@ -275,21 +238,16 @@ def move(x: Shaped[Array, "*shape"], device: str) -> Shaped[Array, "*shape"]:
 def _check_numbers(data: Any) -> None:
     if isinstance(data, list | tuple):
         if not data:
-            raise ValueError("tensor: data must have at least one element, got an empty list")
+            raise ValueError("tensor: data must hold at least one number, got an empty list")
         for item in data:
             _check_numbers(item)
     elif not isinstance(data, bool | int | float):
         raise TypeError(f"tensor: data must hold Python numbers, got {type(data)}")
+    elif isinstance(data, int) and not -(2**63) <= data < 2**63:
+        raise ValueError("tensor: data must hold whole numbers of 64 bits, got a larger one")
 
 
 def _check_same_dtype(**arrays: Array) -> None:
     (first, x), (second, y) = arrays.items()
     if x.dtype != y.dtype:
         raise TypeError(f"{second} must have the dtype of {first}, {x.dtype}, got dtype {y.dtype}")
-
-
-def _check_host(array: Any) -> None:
-    if not isinstance(array, np.ndarray):
-        raise TypeError(f"array must be a NumPy array, got {type(array)}")
-    if array.dtype.kind not in "biuf" or not array.dtype.isnative:
-        raise TypeError(f"array must hold numbers or truth values, got dtype {array.dtype}")

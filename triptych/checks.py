@@ -69,11 +69,14 @@ INDICES = {"t": "classes", "batches": "n", "index": "length"}
 LIKE_PARAMS = ("grads", "m", "v")
 """Dictionaries with the keys and shapes of `params`."""
 
-FAMILIES = {
-    Float.dtypes: "floating-point",
-    Int.dtypes: "integer",
-    Bool.dtypes: "boolean",
-}
+
+def _dtypes(annotation: Any) -> Any:
+    """The dtype names that a jaxtyping annotation allows; no tuple where it allows any."""
+    return getattr(annotation, "dtypes", None)
+
+
+FLOATS, INTEGERS = _dtypes(Float), _dtypes(Int)
+FAMILIES = {FLOATS: "floating-point", INTEGERS: "integer", _dtypes(Bool): "boolean"}
 
 
 def dtype_name(x: Any) -> str:
@@ -210,7 +213,7 @@ class _Call:
         for key, array in value.items():
             entry = f"{name}[{key!r}]"
             self.array(entry, array)
-            self.family(entry, array, Float.dtypes)
+            self.family(entry, array, FLOATS)
             if layout is not None:
                 self.shape(entry, array, layout[key])
 
@@ -225,7 +228,7 @@ Rule = Callable[[_Call, str, Any], Any]
 
 def _array_rule(annotation: Any) -> Rule:
     dims = tuple(annotation.dim_str.split())
-    dtypes = annotation.dtypes
+    dtypes = _dtypes(annotation)
 
     def rule(call: _Call, name: str, value: Any) -> Any:
         call.array(name, value)
@@ -249,9 +252,10 @@ def _dict_rule(layout: Mapping[str, str] | None) -> Rule:
 def _number_rule(call: _Call, name: str, value: Any) -> Any:
     limits = NUMBERS[name]
     if isinstance(value, call.backend.arrays) and not isinstance(value, Real):
-        if tuple(value.shape) != () or "float" not in dtype_name(value):
+        array: Any = value
+        if tuple(array.shape) != () or "float" not in dtype_name(array):
             raise call.wrong_type(name, limits.words, value)
-        values = call.backend.read(value)
+        values = call.backend.read(array)
         if values is None:
             return value
         value = values.item()
@@ -301,13 +305,20 @@ def _path_rule(call: _Call, name: str, value: Any) -> Any:
     return value
 
 
+def _not_none(annotation: Any) -> Any:
+    """X for X | None, anything else as it is."""
+    if get_origin(annotation) in (UnionType, Union) and type(None) in get_args(annotation):
+        (annotation,) = (a for a in get_args(annotation) if a is not type(None))
+    return annotation
+
+
 def _rule(name: str, annotation: Any) -> Rule | None:
     """The rule for one parameter, from its annotation; None where anything goes."""
     if hasattr(annotation, "dim_str"):
         return _array_rule(annotation)
     if get_origin(annotation) is Annotated:
         return _dict_rule(get_args(annotation)[1])
-    if get_origin(annotation) is dict:
+    if get_origin(annotation) is dict and get_args(annotation)[1] is not Any:
         return _dict_rule(None)
     if get_origin(annotation) is Literal:
         return _choice_rule(get_args(annotation))
@@ -315,12 +326,11 @@ def _rule(name: str, annotation: Any) -> Rule | None:
         return _path_rule
     if name == "device":
         return _device_rule
-    if get_origin(annotation) in (UnionType, Union):
-        wanted, nothing = get_args(annotation)
+    if (wanted := _not_none(annotation)) is not annotation:
         inner = _rule(name, wanted)
-        if nothing is type(None) and inner is not None:
-            return lambda call, name, value: value if value is None else inner(call, name, value)
-        return None
+        return inner and (
+            lambda call, name, value: value if value is None else inner(call, name, value)
+        )
     return {bool: _truth_rule, int: _whole_number_rule, float: _number_rule}.get(annotation)
 
 
@@ -329,7 +339,6 @@ def _check_values(
 ) -> None:
     """What needs the values, or the sizes of every argument: run after all shapes are known."""
     for name, value in arguments.items():
-        annotation = annotations.get(name)
         if name in LIKE_PARAMS:
             call.like_params(name, value, arguments["params"])
         elif name == "state":
@@ -341,9 +350,9 @@ def _check_values(
             call.array("state['step']", value["step"])
             call.like_params("state['m']", value["m"], arguments["params"])
             call.like_params("state['v']", value["v"], arguments["params"])
-        elif name in INDICES and dtype_name_or_none(value) in Int.dtypes:
+        elif name in INDICES and dtype_name_or_none(value) in INTEGERS:
             call.indices(name, value, INDICES[name])
-        elif getattr(annotation, "dtypes", None) == Float.dtypes and value is not None:
+        elif value is not None and _dtypes(_not_none(annotations.get(name))) == FLOATS:
             call.finite(name, value)
 
 

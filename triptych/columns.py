@@ -7,7 +7,6 @@ parity tests and a web page work from the same pieces.
 
 import ast
 import difflib
-import importlib.util
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -21,11 +20,13 @@ CONCEPTS = (
     "tensor_basics",
     "gradients",
     "mechanics",
+    "recording",
     "linear_layer",
     "linear_regression",
     "classifier",
     "optimizers",
     "parameters",
+    "control_flow",
     "execution",
 )
 """In reading order; `concepts` lists those that are there."""
@@ -51,8 +52,8 @@ class UnknownNameError(ValueError):
         close = [low[key] for key in difflib.get_close_matches(name.lower(), low, n=3)]
         close += [known for known in existing if name and name.lower() in known.lower()]
         self.nearest = tuple(dict.fromkeys(close))[:3]
-        near = f"; did you mean {' or '.join(self.nearest)}?" if self.nearest else ""
-        super().__init__(f"no {what} {name!r}{near} There are: {', '.join(existing)}".strip())
+        near = f"; did you mean {' or '.join(self.nearest)}?" if self.nearest else "."
+        super().__init__(f"no {what} {name!r}{near} There are: {', '.join(existing)}")
 
 
 class Cell(NamedTuple):
@@ -206,14 +207,8 @@ class Section(NamedTuple):
 
 
 def directory(column: str) -> Path:
-    """The folder of a column: beside this package in a clone and in an installed wheel."""
-    beside = Path(__file__).resolve().parent.parent / column
-    if beside.is_dir():
-        return beside
-    spec = importlib.util.find_spec(column)  # a top-level name: finds, does not import
-    if spec is None or not spec.submodule_search_locations:
-        raise FileNotFoundError(f"the column {column} is not installed beside triptych")
-    return Path(spec.submodule_search_locations[0])
+    """The folder of a column: beside this package, in a clone and in an installed wheel."""
+    return Path(__file__).resolve().parent.parent / column
 
 
 def concepts() -> tuple[str, ...]:

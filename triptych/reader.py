@@ -15,7 +15,7 @@ from triptych.columns import Cell, Module, Row, Section
 
 SIDE_BY_SIDE = 120
 """The narrowest terminal that gets three panes; below, the columns stand one under another."""
-COLORS = {"numpy_ref": "bright_blue", "torch_impl": "bright_red", "jax_impl": "green"}
+COLORS = {"numpy_ref": "bright_blue", "torch_impl": "bright_red", "jax_impl": "bright_green"}
 TITLES = {columns.DOCSTRING: "module docstring", columns.IMPORTS: "imports"}
 
 
@@ -67,12 +67,14 @@ def read(
 
 def list_concepts(console: Console) -> None:
     """Print every concept and its functions with the first line of their docstrings."""
+    modules = [_any_column(concept) for concept in (*columns.concepts(), columns.BOUNDARY)]
+    names = [name for m in modules for name in (m.concept, *(f"  {f.name}" for f in m.functions))]
+    left = min(max(map(len, names)) + 2, console.width // 2)
     lines: list[Text] = []
-    for concept in (*columns.concepts(), columns.BOUNDARY):
-        module = _any_column(concept)
-        lines += _entry(module.concept, module.summary, console.width, style="bold")
+    for module in modules:
+        lines += _entry(module.concept, module.summary, left, console.width, style="bold")
         for function in module.functions:
-            lines += _entry(f"  {function.name}", function.summary, console.width, style="cyan")
+            lines += _entry(f"  {function.name}", function.summary, left, console.width, "cyan")
         lines.append(Text())
     console.print(Text("\n").join(lines[:-1]), soft_wrap=True)
 
@@ -94,6 +96,8 @@ def page(
     ]
     for section in parts:
         lines += [Text(), *_section(section, modules, width, dim_same, signs)]
+    for line in lines:
+        line.rstrip()
     return Text("\n").join(lines)
 
 
@@ -105,7 +109,7 @@ def _section(
 ) -> Iterator[Text]:
     rows = section.rows()
     panes = [_Pane(module, section, rows, i, dim_same) for i, module in enumerate(modules)]
-    yield _rule(_name(section), _how_much_is_same(rows), width, signs)
+    yield _rule(_name(section), _how_much_is_same(section, rows), width, signs)
     if width < SIDE_BY_SIDE:
         for i, pane in enumerate(panes):
             if i:
@@ -186,8 +190,7 @@ def _wrap(code: Text, width: int) -> Iterator[Text]:
     indent = min(depth + 2, width // 2)
     start, room = 0, width
     while len(plain) - start > room:
-        earliest = start + max(room // 2, min(depth + 1, room) if start == 0 else 1)
-        stop = _break(plain, earliest, start + room)
+        stop = _break(plain, max(start, depth) + 1, start + room)
         piece = code[start:stop]
         piece.rstrip()
         yield Text.assemble(" " * (indent if start else 0), piece)
@@ -196,7 +199,10 @@ def _wrap(code: Text, width: int) -> Iterator[Text]:
 
 
 def _break(plain: str, earliest: int, latest: int) -> int:
-    """Where to break: after a space, else before a method, else after a bracket, else anywhere."""
+    """Where to break: after a space, before a method, after a bracket or `=`, else anywhere.
+
+    A line at least half full comes before the best place to break.
+    """
 
     def after_space(at: int) -> bool:
         inside_string = plain[:at].replace('"""', "").count('"') % 2
@@ -206,12 +212,13 @@ def _break(plain: str, earliest: int, latest: int) -> int:
         return at <= latest and plain[at] == "." and plain[at - 1] in ")]"
 
     def after_bracket(at: int) -> bool:
-        return at <= latest and plain[at - 1] in "([{," and plain[at] not in ")]}"
+        return at <= latest and plain[at - 1] in "([{,=" and plain[at] not in ")]}="
 
-    for good in (after_space, before_method, after_bracket):
-        for at in range(latest + 1, earliest - 1, -1):  # a space may hang over the edge
-            if good(at):
-                return at
+    for lowest in ((earliest + latest) // 2, earliest):
+        for good in (after_space, before_method, after_bracket):
+            for at in range(latest + 1, lowest - 1, -1):  # a space may hang over the edge
+                if good(at):
+                    return at
     return latest
 
 
@@ -258,7 +265,10 @@ def _name(section: Section) -> str:
     return TITLES.get(section.kind, section.name)
 
 
-def _how_much_is_same(rows: Sequence[Row]) -> str:
+def _how_much_is_same(section: Section, rows: Sequence[Row]) -> str:
+    if None in section.blocks:
+        pairs = zip(columns.COLUMNS, section.blocks, strict=True)
+        return f"in {' and '.join(columns.DISPLAY_NAMES[c] for c, block in pairs if block)} only"
     full = [row for row in rows if any(cell and cell.text.strip() for cell in row.cells)]
     return f"{sum(row.same for row in full)} of {len(full)} lines the same"
 
@@ -276,8 +286,7 @@ def _rule(left: str, right: str, width: int, signs: Signs) -> Text:
     return rule
 
 
-def _entry(name: str, summary: str, width: int, style: str) -> Iterator[Text]:
-    left = min(26, width // 2)
+def _entry(name: str, summary: str, left: int, width: int, style: str) -> Iterator[Text]:
     pieces = textwrap.wrap(summary, max(width - left, 10)) or [""]
     if len(name) >= left:
         yield Text(name, style=style)

@@ -1,0 +1,538 @@
+"""How the engines behave: what the documents say, column by column, and each engine's own errors.
+
+Expected numbers come from the documents or from a derivation on paper; they are exact in both
+precisions, so they are compared for equality.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+NUMPY, TORCH, JAX = (
+    pytest.mark.parametrize("column", [name], indirect=True)
+    for name in ("numpy_ref", "torch_impl", "jax_impl")
+)
+
+
+KEPT = pytest.mark.parametrize("column", ["numpy_ref", "jax_impl"], indirect=True)
+RATE = 0.125
+
+
+def same(actual: Any, expected: Any, dtype: np.dtype) -> None:
+    """Equal in structure, dtype, shape and every value."""
+    if isinstance(expected, dict):
+        assert actual.keys() == expected.keys()
+        for name in expected:
+            same(actual[name], expected[name], dtype)
+    else:
+        assert actual.dtype == dtype
+        np.testing.assert_array_equal(actual, np.array(expected, dtype), strict=True)
+
+
+def scalars(dtype: np.dtype, **values: float) -> dict[str, np.ndarray]:
+    return {name: np.array(value, dtype) for name, value in values.items()}
+
+
+# Accumulation and resets
+
+
+def test_gradients_accumulate_until_they_are_reset(column: Any, dtype: np.dtype) -> None:
+    at = scalars(dtype, x=1, w=2, b=1)  # A-accumulate
+    grown = column.call("mechanics", "accumulate", **at, times=3, reset=False)
+    same(grown, {"x": [2, 4, 6], "w": [1, 2, 3], "b": [1, 2, 3]}, dtype)
+    fresh = column.call("mechanics", "accumulate", **at, times=3, reset=True)
+    same(fresh, {"x": [2, 2, 2], "w": [1, 1, 1], "b": [1, 1, 1]}, dtype)
+
+
+@pytest.mark.parametrize(("reset", "expected"), [(True, [2, 2, 2]), (False, [2, 4, 6])])
+def test_y_is_2x_three_times(
+    column: Any, dtype: np.dtype, reset: bool, expected: list[float]
+) -> None:
+    at = scalars(dtype, x=1, w=2, b=0)  # D-accumulate
+    grads = column.call("mechanics", "accumulate", **at, times=3, reset=reset)
+    same(grads["x"], expected, dtype)
+
+
+def test_resets_leave_zeros_or_none(column: Any, dtype: np.dtype) -> None:
+    at = scalars(dtype, x=1, w=2, b=1)  # A-reset
+    again = {"x": 2, "w": 1, "b": 1}
+    left, grads = column.call("mechanics", "reset_gradients", **at, set_to_none=False)
+    same(left, {"x": 0, "w": 0, "b": 0}, dtype)
+    same(grads, again, dtype)
+    left, grads = column.call("mechanics", "reset_gradients", **at, set_to_none=True)
+    assert left == {"x": None, "w": None, "b": None}
+    same(grads, again, dtype)
+
+
+@TORCH
+def test_zero_grad_leaves_none_today(column: Any) -> None:
+    torch = column.mechanics.torch
+    w = torch.tensor(1.0, requires_grad=True)
+    optimizer = torch.optim.SGD([w], lr=RATE)
+    (2 * w).backward()
+    optimizer.zero_grad(set_to_none=False)
+    assert w.grad is not None
+    assert w.grad.item() == 0
+    (2 * w).backward()
+    optimizer.zero_grad()
+    assert w.grad is None
+    layer = torch.nn.Linear(2, 1)
+    layer(torch.ones(2)).backward()
+    layer.zero_grad()
+    assert [p.grad for p in layer.parameters()] == [None, None]
+
+
+# Cotangents
+
+
+def test_vector_jacobian_product(column: Any, dtype: np.dtype) -> None:
+    x = np.array([1, 2, 3], dtype)  # A-vjp; J = [[7, 1, 1], [2, 8, 2], [3, 3, 9]]
+    for v, expected in [([1, 0, 0], [7, 1, 1]), ([0, 1, 0], [2, 8, 2]), ([1, -2, 3], [12, -6, 24])]:
+        cotangent = np.array(v, dtype)
+        same(column.call("mechanics", "vector_jacobian_product", x, cotangent), expected, dtype)
+
+
+@NUMPY
+def test_without_cotangent_numpy_gives_the_gradient_of_the_sum(
+    column: Any, dtype: np.dtype
+) -> None:
+    x = np.array([1, 2, 3], dtype)
+    grads = column.call("mechanics", "backward_without_cotangent", x)
+    same(grads, [12, 12, 12], dtype)
+    ones = np.ones(3, dtype)
+    same(column.call("mechanics", "vector_jacobian_product", x, ones), grads, dtype)
+
+
+@TORCH
+def test_without_cotangent_torch_raises(column: Any, dtype: np.dtype) -> None:
+    with pytest.raises(RuntimeError, match="only for scalar outputs"):
+        column.call("mechanics", "backward_without_cotangent", np.array([1, 2, 3], dtype))
+    one = column.call("mechanics", "backward_without_cotangent", np.array([2], dtype))
+    same(one, [4], dtype)
+
+
+@JAX
+@pytest.mark.parametrize("x", [[1, 2, 3], [2]])
+def test_without_cotangent_jax_raises(column: Any, dtype: np.dtype, x: list[float]) -> None:
+    with pytest.raises(TypeError, match="only defined for scalar-output functions"):
+        column.call("mechanics", "backward_without_cotangent", np.array(x, dtype))
+
+
+@TORCH
+def test_cotangent_of_the_squares(column: Any) -> None:
+    torch = column.mechanics.torch
+    x = torch.tensor([1.0, 2.0, 3.0], requires_grad=True)
+    (x**2).backward(torch.tensor([1.0, 0.0, 0.0]))
+    assert x.grad is not None
+    assert x.grad.tolist() == [2, 0, 0]
+
+
+# The same graph twice
+
+
+def test_backward_twice_with_a_retained_graph(column: Any, dtype: np.dtype) -> None:
+    x = np.array(2, dtype)  # A-retain: 7 + 7
+    same(column.call("mechanics", "backward_twice", x, retain_graph=True), 14, dtype)
+
+
+@KEPT
+def test_backward_twice_needs_no_retaining(column: Any, dtype: np.dtype) -> None:
+    x = np.array(2, dtype)
+    same(column.call("mechanics", "backward_twice", x, retain_graph=False), 14, dtype)
+
+
+@TORCH
+def test_backward_twice_raises_in_torch(column: Any, dtype: np.dtype) -> None:
+    with pytest.raises(RuntimeError, match="backward through the graph a second time"):
+        column.call("mechanics", "backward_twice", np.array(2, dtype), retain_graph=False)
+
+
+def test_backward_twice_through_additions(column: Any, dtype: np.dtype) -> None:
+    x = np.array(5, dtype)  # A-retain: 2 + 2
+    same(column.call("mechanics", "backward_twice_additions", x), 4, dtype)
+
+
+GRAPHS: dict[str, tuple[Callable[..., Any], tuple[float, ...]]] = {
+    "A-quadratic": (lambda x: x**2 + 3 * x + 1, (2,)),
+    "A-product": (lambda x: (x + 2) * (x + 3), (1,)),
+    "A-cube": (lambda x: x**3, (2,)),
+    "A-chain": (lambda x: (2 * x + 3) ** 2, (1,)),
+    "A-affine": (lambda x, w, b: w * x + b, (1, 2, 1)),
+    "E-affine": (lambda w, b: w * 5 + b, (2, 1)),
+    "D-square": (lambda x: x**2 + 2 * x + 1, (3,)),
+    "D-shared": (lambda a, b: a * b + a, (2, 3)),
+    "D-accumulate": (lambda x: 2 * x, (1,)),
+}
+
+
+@TORCH
+@pytest.mark.parametrize("name", GRAPHS)
+def test_every_graph_of_the_documents_raises_the_second_time(column: Any, name: str) -> None:
+    torch = column.mechanics.torch
+    graph, at = GRAPHS[name]
+    inputs = [torch.tensor(float(value), requires_grad=True) for value in at]
+    y = graph(*inputs)
+    y.backward()
+    with pytest.raises(RuntimeError, match="backward through the graph a second time"):
+        y.backward()
+    y = graph(*inputs)
+    y.backward(retain_graph=True)
+    y.backward()  # no error
+
+
+# Stopping
+
+
+def test_stop_gradient_keeps_the_value(column: Any, dtype: np.dtype) -> None:
+    y, d_x = column.call("mechanics", "stop_gradient", np.array(2, dtype))
+    same(y, 11, dtype)
+    same(d_x, 5, dtype)
+
+
+def test_two_paths_add_up(column: Any, dtype: np.dtype) -> None:
+    through = column.call("mechanics", "paths", np.array(1, dtype))  # A-product: 1*b + 1*a
+    same(through, {"a": 4, "b": 3, "both": 7}, dtype)
+
+
+@NUMPY
+def test_untracked_is_unknown_to_the_tape(column: Any, dtype: np.dtype) -> None:
+    with pytest.raises(KeyError, match="x"):
+        column.call("recording", "backward_untracked", np.array(2, dtype))
+
+
+@TORCH
+def test_untracked_raises_in_torch(column: Any, dtype: np.dtype) -> None:
+    torch = column.mechanics.torch
+    with pytest.raises(RuntimeError, match="does not require grad and does not have a grad_fn"):
+        column.call("recording", "backward_untracked", np.array(2, dtype))
+    assert not torch.tensor(2.0).requires_grad
+    tracked = torch.tensor(2.0, requires_grad=True)
+    with pytest.raises(RuntimeError, match="does not require grad"):
+        column.recording.backward_untracked(tracked)
+
+
+@JAX
+def test_untracked_is_silently_zero_in_jax(column: Any, dtype: np.dtype) -> None:
+    same(column.call("recording", "backward_untracked", np.array(2, dtype)), 0, dtype)
+
+
+# Inside and outside of the graph
+
+
+@pytest.mark.parametrize("record", [True, False])
+def test_inference_is_tracked_only_on_request(column: Any, dtype: np.dtype, record: bool) -> None:
+    weight = np.array([[1, -1, 2, 0, 1, 3, -2, 1, 0, 2]], dtype)  # D-infer
+    x = np.arange(50).reshape(5, 10).astype(dtype)
+    params = {"weight": weight, "bias": np.array([4], dtype)}
+    y, tracked = column.call("recording", "infer", params, x, record=record)
+    assert y.shape == (5, 1)
+    same(y, [[39], [109], [179], [249], [319]], dtype)
+    assert tracked is record
+
+
+@TORCH
+def test_no_grad_saves_nothing(column: Any) -> None:
+    torch = column.mechanics.torch
+    saved: list[Any] = []
+    hooks = torch.autograd.graph.saved_tensors_hooks(lambda t: saved.append(t.shape), lambda _: _)
+    layer = torch.nn.Linear(10, 1)
+    x = torch.ones(5, 10)
+    with hooks:
+        assert layer(x).requires_grad
+        assert torch.Size([5, 10]) in saved
+        saved.clear()
+        with torch.no_grad():
+            assert not layer(x).requires_grad
+        with torch.inference_mode():
+            assert layer(x).is_inference()
+        assert saved == []
+        leaf = torch.tensor(2.0, requires_grad=True)
+        assert (leaf + leaf + 1).requires_grad
+        assert saved == []
+
+
+@NUMPY
+def test_update_inside_the_graph_spoils_the_next_gradient(column: Any, dtype: np.dtype) -> None:
+    x, d_x = column.call("recording", "update_inside_graph", np.array(2, dtype), learning_rate=RATE)
+    same(x, 1.125, dtype)
+    same(d_x, 5.25, dtype)  # and not 7, the slope where y was computed
+
+
+@TORCH
+def test_update_inside_the_graph_raises_in_torch(column: Any, dtype: np.dtype) -> None:
+    with pytest.raises(RuntimeError, match="leaf Variable that requires grad"):
+        column.call("recording", "update_inside_graph", np.array(2, dtype), learning_rate=RATE)
+
+
+@JAX
+def test_update_inside_the_graph_is_impossible_in_jax(column: Any, dtype: np.dtype) -> None:
+    with pytest.raises(TypeError, match="immutable"):
+        column.call("recording", "update_inside_graph", np.array(2, dtype), learning_rate=RATE)
+
+
+def test_update_outside_the_graph(column: Any, dtype: np.dtype) -> None:
+    x, recorded = column.call(
+        "recording", "update_outside_graph", np.array(2, dtype), learning_rate=RATE
+    )
+    same(x, 1.125, dtype)
+    assert recorded is False
+
+
+@TORCH
+def test_an_update_is_tracked_unless_under_no_grad(column: Any) -> None:
+    torch = column.mechanics.torch
+    x = torch.tensor(2.0, requires_grad=True)
+    with torch.no_grad():
+        assert not (x - RATE * 7).requires_grad
+    assert (x - RATE * 7).requires_grad
+
+
+@TORCH
+def test_a_changed_leaf_is_noticed_unless_changed_through_data(column: Any) -> None:
+    torch = column.mechanics.torch
+    x = torch.tensor(2.0, requires_grad=True)
+    y = x**2 + 3 * x + 1
+    with torch.no_grad():
+        x -= RATE * 7
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        y.backward()
+    x = torch.tensor(2.0, requires_grad=True)
+    y = x**2 + 3 * x + 1
+    x.data -= RATE * 7
+    y.backward()
+    assert x.grad is not None
+    assert x.grad.item() == 5.25  # the wrong gradient of the NumPy column
+
+
+@TORCH
+@pytest.mark.parametrize("name", ["SGD", "Adam"])
+def test_optimizers_update_outside_the_graph(column: Any, name: str) -> None:
+    torch = column.mechanics.torch
+    w = torch.tensor(2.0, requires_grad=True)
+    optimizer = getattr(torch.optim, name)([w], lr=RATE)
+    (w**2).backward()
+    optimizer.step()
+    assert w.item() != 2
+    assert w.is_leaf
+    assert w.grad_fn is None
+
+
+# The record
+
+
+def test_leaves(column: Any, dtype: np.dtype) -> None:
+    at = scalars(dtype, x=1, w=2, b=1)  # E-leaf
+    leaves = column.call("recording", "leaves", **at)
+    assert leaves == {"x": True, "w": True, "b": True, "y": False}
+
+
+@TORCH
+def test_leaves_have_no_grad_fn(column: Any) -> None:
+    torch = column.mechanics.torch
+    x, w, b = (torch.tensor(value, requires_grad=True) for value in (1.0, 2.0, 1.0))
+    y = w * x + b
+    assert [v.grad_fn for v in (x, w, b)] == [None, None, None]
+    assert y.grad_fn is not None
+    y.backward()
+    with pytest.warns(UserWarning, match="not a leaf Tensor"):
+        assert y.grad is None
+
+
+@pytest.mark.parametrize(
+    ("column", "expected", "text"),
+    [
+        ("numpy_ref", ["add", "multiply"], "11.0"),
+        ("torch_impl", ["AddBackward0", "MulBackward0"], "tensor(11., grad_fn=<AddBackward0>)"),
+        ("jax_impl", ["add", "mul"], "Tracer"),
+    ],
+    indirect=["column"],
+)
+def test_recorded_graph(column: Any, dtype: np.dtype, expected: list[str], text: str) -> None:
+    at = scalars(dtype, x=5, w=2, b=1)  # E-graph
+    operations, grads, printed = column.call("recording", "recorded", **at)
+    assert operations == expected
+    same(grads, {"w": 5, "b": 1}, dtype)
+    if column.name == "jax_impl":
+        assert text in printed
+        assert "11.0" in printed
+    else:
+        assert printed.replace(", dtype=torch.float64", "") == text
+
+
+@TORCH
+def test_a_constant_gets_no_gradient(column: Any) -> None:
+    torch = column.mechanics.torch
+    x, w = torch.tensor(5.0), torch.tensor(2.0, requires_grad=True)
+    y = w * x
+    y.backward()
+    assert x.grad is None
+    assert y.grad_fn is not None
+    assert [function is None for function, _ in y.grad_fn.next_functions] == [False, True]
+
+
+@pytest.mark.parametrize(("dw", "db", "dy"), [(1, 0, 5), (0, 1, 1), (1, 1, 6), (-2, 3, -7)])
+def test_total_differential(column: Any, dtype: np.dtype, dw: float, db: float, dy: float) -> None:
+    at = scalars(dtype, x=5, w=2, b=1, dw=dw, db=db)  # E-graph
+    same(column.call("mechanics", "total_differential", **at), dy, dtype)
+
+
+@NUMPY
+def test_tape_walks_a_diamond_and_a_layer(column: Any, dtype: np.dtype) -> None:
+    tape = column.recording._Tape({}, **scalars(dtype, a=2, b=3))
+    tape.apply("multiply", "a", "b", output="c")
+    tape.apply("add", "c", "a", output="d")
+    same(tape.values["d"], 8, dtype)  # D-shared
+    same(tape.backward("d"), {"d": 1, "c": 1, "a": 4, "b": 2}, dtype)
+    x = np.array([[1, 2], [3, 4], [5, 6]], dtype)
+    weight, bias = np.array([[7, 8], [9, 10]], dtype), np.array([0, 1], dtype)
+    tape = column.recording._Tape({}, x=x, weight=weight, bias=bias)
+    tape.apply("linear", "x", "weight", "bias", output="y")
+    grads = tape.backward("y")
+    same(grads.pop("y"), np.ones((3, 2)), dtype)
+    expected = {"x": [[16, 18]] * 3, "weight": [[9, 12]] * 2, "bias": [3, 3]}
+    same(grads, expected, dtype)
+
+
+@NUMPY
+def test_tape_records_nothing_of_constants(column: Any, dtype: np.dtype) -> None:
+    tape = column.recording._Tape(scalars(dtype, x=2))
+    tape.quadratic()
+    same(tape.values["y"], 11, dtype)
+    assert tape.entries == []
+    tape = column.recording._Tape(scalars(dtype, x=5), w=np.array(2, dtype))
+    tape.apply("multiply", "w", "x", output="y")
+    same(tape.backward("y"), {"y": 1, "w": 5}, dtype)
+
+
+# Column against column, and what a call leaves behind
+
+
+def draw(dtype: np.dtype, seed: int) -> dict[str, Callable[[Any], Any]]:
+    """Every function that raises in no column, on random input."""
+    rng = np.random.default_rng(seed)
+    x, w, b, dw, db = (np.array(value, dtype) for value in rng.normal(size=5))
+    row, cotangent = rng.normal(size=(2, 3)).astype(dtype)
+    layer = {"weight": rng.integers(-4, 5, (2, 10)), "bias": rng.integers(-4, 5, 2)}
+    layer = {name: value.astype(dtype) for name, value in layer.items()}
+    rows = rng.integers(-9, 10, (5, 10)).astype(dtype)
+
+    def calls(function: str, *args: Any, **kwargs: Any) -> Callable[[Any], Any]:
+        return lambda column: column.call("mechanics", function, *args, **kwargs)
+
+    def calls_recording(function: str, *args: Any, **kwargs: Any) -> Callable[[Any], Any]:
+        return lambda column: column.call("recording", function, *args, **kwargs)
+
+    return {
+        "accumulate": calls("accumulate", x, w, b, times=5, reset=False),
+        "accumulate, reset": calls("accumulate", x, w, b, times=5, reset=True),
+        "reset to zero": calls("reset_gradients", x, w, b, set_to_none=False),
+        "reset to none": calls("reset_gradients", x, w, b, set_to_none=True),
+        "vector_jacobian_product": calls("vector_jacobian_product", row, cotangent),
+        "backward_twice": calls("backward_twice", x, retain_graph=True),
+        "backward_twice_additions": calls("backward_twice_additions", x),
+        "stop_gradient": calls("stop_gradient", x),
+        "paths": calls("paths", x),
+        "infer": calls_recording("infer", layer, rows, record=False),
+        "infer, recorded": calls_recording("infer", layer, rows, record=True),
+        "update_outside_graph": calls_recording("update_outside_graph", x, learning_rate=0.1),
+        "leaves": calls_recording("leaves", x, w, b),
+        "recorded": lambda column: column.call("recording", "recorded", x, w, b)[1],
+        "total_differential": calls("total_differential", x, w, b, dw, db),
+    }
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_columns_agree_in_every_bit(columns: list[Any], dtype: np.dtype, seed: int) -> None:
+    for name, call in draw(dtype, seed).items():
+        reference, *others = (call(column) for column in columns)
+        for other in others:
+            np.testing.assert_equal(other, reference, err_msg=name)
+
+
+RAISES: dict[str, dict[str, type[Exception]]] = {
+    "numpy_ref": {"backward_untracked": KeyError},
+    "torch_impl": {
+        "backward_without_cotangent": RuntimeError,
+        "backward_twice": RuntimeError,
+        "backward_untracked": RuntimeError,
+        "update_inside_graph": RuntimeError,
+    },
+    "jax_impl": {"backward_without_cotangent": TypeError, "update_inside_graph": TypeError},
+}
+
+
+def test_nothing_given_is_changed(column: Any) -> None:
+    m, r = column.mechanics, column.recording
+    given = {name: column.from_numpy(np.array(2, np.float32)) for name in ("x", "w", "b")}
+    row = column.from_numpy(np.array([1, 2, 3], np.float32))
+    params = {"weight": column.from_numpy(np.ones((1, 3), np.float32)), "bias": row[:1]}
+    x, w, b = given.values()
+    calls: dict[str, Callable[[], Any]] = {
+        "accumulate": lambda: m.accumulate(x, w, b, times=2, reset=True),
+        "reset_gradients": lambda: m.reset_gradients(x, w, b, set_to_none=False),
+        "vector_jacobian_product": lambda: m.vector_jacobian_product(row, row),
+        "backward_without_cotangent": lambda: m.backward_without_cotangent(row),
+        "backward_twice": lambda: m.backward_twice(x, retain_graph=False),
+        "backward_twice_additions": lambda: m.backward_twice_additions(x),
+        "stop_gradient": lambda: m.stop_gradient(x),
+        "paths": lambda: m.paths(x),
+        "infer": lambda: r.infer(params, row[None], record=True),
+        "backward_untracked": lambda: r.backward_untracked(x),
+        "update_inside_graph": lambda: r.update_inside_graph(x, learning_rate=RATE),
+        "update_outside_graph": lambda: r.update_outside_graph(x, learning_rate=RATE),
+        "leaves": lambda: r.leaves(x, w, b),
+        "recorded": lambda: r.recorded(x, w, b),
+        "total_differential": lambda: m.total_differential(x, w, b, w, b),
+    }
+    for name, call in calls.items():
+        if name in RAISES[column.name]:
+            with pytest.raises(RAISES[column.name][name]):
+                call()
+        else:
+            call()
+        assert [float(value) for value in (x, w, b)] == [2, 2, 2], name
+        assert [float(value) for value in row] == [1, 2, 3], name
+        for value in (x, w, b, row, *params.values()):
+            assert getattr(value, "grad", None) is None, name
+            assert not getattr(value, "requires_grad", False), name
+
+
+@TORCH
+def test_a_tracked_argument_keeps_its_own_grad(column: Any) -> None:
+    torch = column.mechanics.torch
+    m, r = column.mechanics, column.recording
+    x, w, b = (torch.tensor(value, requires_grad=True) for value in (1.0, 2.0, 1.0))
+    m.accumulate(x, w, b, times=2, reset=False)
+    m.reset_gradients(x, w, b, set_to_none=False)
+    m.backward_twice(x, retain_graph=True)
+    r.recorded(x, w, b)
+    r.update_outside_graph(x, learning_rate=RATE)
+    assert [v.grad for v in (x, w, b)] == [None, None, None]
+    assert x.item() == 1
+
+
+@pytest.mark.parametrize(
+    ("function", "change", "error", "message"),
+    [
+        ("accumulate", {"times": 0}, ValueError, "times must be a whole number of at least 1"),
+        ("accumulate", {"reset": 1}, TypeError, "reset must be True or False"),
+        ("accumulate", {"x": np.array(np.nan)}, ValueError, "x must be finite"),
+        ("accumulate", {"w": np.float32(2)}, TypeError, "w must have the dtype of x"),
+        ("accumulate", {"b": np.ones(1)}, ValueError, "b must be of shape"),
+    ],
+)
+def test_bad_input(
+    column: Any, function: str, change: dict[str, Any], error: type[Exception], message: str
+) -> None:
+    float64 = np.dtype("float64")
+    arguments = {**scalars(float64, x=1, w=2, b=1), "times": 1, "reset": True} | change
+    if column.name == "jax_impl":
+        import jax
+
+        with jax.enable_x64(True), pytest.raises(error, match=message):
+            column.call("mechanics", function, **arguments)
+    else:
+        with pytest.raises(error, match=message):
+            column.call("mechanics", function, **arguments)
