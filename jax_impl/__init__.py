@@ -35,14 +35,10 @@ def from_numpy(x: Any, *, device: str = "cpu") -> Any:
     if isinstance(x, dict):
         return {name: from_numpy(value, device=device) for name, value in x.items()}
     x = host_copy(x)
-    dtype = jax.dtypes.canonicalize_dtype(x.dtype)
-    if dtype != x.dtype and not (x.dtype.kind in "iu" and np.array_equal(x.astype(dtype), x)):
-        raise ValueError(
-            f"from_numpy: x must have a dtype that JAX keeps, got {x.dtype}, which it would cut to "
-            f'{dtype}; switch x64 on: jax.config.update("jax_enable_x64", True), '
-            "or `with jax.enable_x64(True):`"
-        )
-    return jax.device_put(x.astype(dtype, copy=False), jax.devices(device)[0])
+    narrow = x.astype(jax.dtypes.canonicalize_dtype(x.dtype), copy=False)
+    if x.dtype.kind not in "iu" or not np.array_equal(narrow, x):
+        _check_kept("from_numpy: x", x.dtype)
+    return jax.device_put(narrow, jax.devices(device)[0])
 
 
 def to_numpy(x: Any) -> Any:
@@ -78,6 +74,16 @@ def devices() -> tuple[str, ...]:
         return ("cpu", "cuda") if jax.devices("cuda") else ("cpu",)
     except RuntimeError:
         return ("cpu",)
+
+
+def _check_kept(what: str, dtype: Any) -> None:
+    """Refuse a dtype that JAX, without x64, would cut silently."""
+    if dtype is not None and (kept := jax.dtypes.canonicalize_dtype(dtype)) != dtype:
+        raise ValueError(
+            f"{what} must have a dtype that JAX keeps, got {dtype}, which it would cut to {kept}; "
+            'switch x64 on: jax.config.update("jax_enable_x64", True), '
+            "or `with jax.enable_x64(True):`"
+        )
 
 
 def _read(x: Array) -> np.ndarray | None:

@@ -15,6 +15,9 @@ from safetensors import SafetensorError
 from jax_impl import checked, from_numpy, to_numpy
 from jax_impl.classifier import Params
 
+TORCH_FILES = (b"PK\x03\x04", b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.")
+"""How a file of `torch.save` begins: a zip archive, or the magic number of the older form."""
+
 
 @checked
 def count(params: dict[str, Array]) -> int:
@@ -96,8 +99,14 @@ def load(
 
     Source: B, state.
     """
+    content = Path(path).read_bytes()
+    if content.startswith(TORCH_FILES):
+        raise ValueError(
+            f"load: path must be a whole safetensors file, got {path}, a PyTorch file: "
+            "load it with torch_impl.parameters.load and save it with save"
+        )
     try:
-        arrays = safetensors.numpy.load(Path(path).read_bytes())
+        arrays = safetensors.numpy.load(content)
     except (SafetensorError, KeyError) as error:
         raise ValueError(
             f"load: path must be a whole safetensors file of NumPy dtypes, got {path}: {error}"

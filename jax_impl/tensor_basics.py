@@ -12,7 +12,7 @@ import numpy as np
 from jax import Array
 from jaxtyping import Bool, Float, Int, Num, Shaped
 
-from jax_impl import checked
+from jax_impl import _check_kept, checked
 
 DType = Literal["bool", "int32", "int64", "float32", "float64"]
 
@@ -32,8 +32,7 @@ def tensor(data: Any, *, dtype: DType | None = None, device: str = "cpu") -> Arr
 
     Source: A 7.2, C, E.
     """
-    _check_numbers(data)
-    _check_kept("tensor", dtype)
+    _check_kept("tensor: the array", dtype)
     try:
         with np.errstate(over="ignore"):
             array = jnp.array(data, dtype=dtype, device=jax.devices(device)[0])
@@ -66,7 +65,6 @@ def elementwise(x: Num[Array, "*shape"], y: Num[Array, "*shape"]) -> dict[str, A
 
     Source: A 7.2.
     """
-    _check_same_dtype(x=x, y=y)
     return {"sum": x + y, "difference": x - y, "product": x * y, "quotient": x / y}
 
 
@@ -76,7 +74,6 @@ def dot(x: Num[Array, " n"], y: Num[Array, " n"]) -> Num[Array, ""]:
 
     Source: A 7.2.
     """
-    _check_same_dtype(x=x, y=y)
     return jnp.dot(x, y)
 
 
@@ -86,7 +83,6 @@ def matmul(x: Num[Array, "n k"], y: Num[Array, "k m"]) -> Num[Array, "n m"]:
 
     Source: A 7.2.
     """
-    _check_same_dtype(x=x, y=y)
     return x @ y
 
 
@@ -99,7 +95,6 @@ def broadcast(column: Num[Array, "n 1"], row: Num[Array, " m"]) -> Num[Array, "n
 
     Source: E.
     """
-    _check_same_dtype(column=column, row=row)
     return column + row
 
 
@@ -189,7 +184,7 @@ def cast(x: Shaped[Array, "*shape"], dtype: DType) -> Shaped[Array, "*shape"]:
 
     Source: E.
     """
-    _check_kept("cast", dtype)
+    _check_kept("cast: the result", dtype)
     return jnp.array(x, dtype=dtype)
 
 
@@ -205,11 +200,7 @@ def from_host(array: np.ndarray, *, share: bool) -> Array:
 
     Source: E.
     """
-    if not isinstance(array, np.ndarray):
-        raise TypeError(f"from_host: array must be a NumPy array, got {type(array)}")
-    if array.dtype.kind not in "biuf" or not array.dtype.isnative:
-        raise TypeError(f"from_host: array must hold native numbers, got dtype {array.dtype}")
-    _check_kept("from_host", array.dtype.name)
+    _check_kept("from_host: array", array.dtype)
     if not share:
         return jnp.array(array)
     try:
@@ -238,30 +229,3 @@ def move(x: Shaped[Array, "*shape"], device: str) -> Shaped[Array, "*shape"]:
     Source: A 7.2.
     """
     return jax.device_put(x, jax.devices(device)[0])
-
-
-def _check_numbers(data: Any) -> None:
-    if isinstance(data, list | tuple):
-        if not data:
-            raise ValueError("tensor: data must hold at least one number, got an empty list")
-        for item in data:
-            _check_numbers(item)
-    elif not isinstance(data, bool | int | float):
-        raise TypeError(f"tensor: data must hold Python numbers, got {type(data)}")
-    elif isinstance(data, int) and not -(2**63) <= data < 2**63:
-        raise ValueError("tensor: data must hold whole numbers of 64 bits, got a larger one")
-
-
-def _check_same_dtype(**arrays: Array) -> None:
-    (first, x), (second, y) = arrays.items()
-    if x.dtype != y.dtype:
-        raise TypeError(f"{second} must have the dtype of {first}, {x.dtype}, got dtype {y.dtype}")
-
-
-def _check_kept(function: str, dtype: str | None) -> None:
-    if dtype is not None and (kept := jax.dtypes.canonicalize_dtype(dtype)) != dtype:
-        raise ValueError(
-            f"{function}: dtype must be one that JAX keeps, got {dtype}, which it would cut to "
-            f'{kept}; switch x64 on: jax.config.update("jax_enable_x64", True), '
-            "or `with jax.enable_x64(True):`"
-        )

@@ -4,7 +4,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import x64
+
+from triptych.calls import precision
 
 DTYPES = ["bool", "uint8", "int32", "int64", "float16", "float32", "float64", "complex64"]
 
@@ -13,7 +14,7 @@ DTYPES = ["bool", "uint8", "int32", "int64", "float16", "float32", "float64", "c
 @pytest.mark.parametrize("shape", [(), (3,), (2, 3)])
 def test_round_trip_keeps_values_and_dtype(column: Any, name: Any, shape: Any) -> None:
     x = (np.arange(np.prod(shape, dtype=int)) % 2).reshape(shape).astype(name)
-    with x64(True):
+    with precision("float64"):
         back = column.to_numpy(column.from_numpy({"a": x, "b": {"c": x}}))
     for y in (back["a"], back["b"]["c"]):
         assert type(y) is np.ndarray
@@ -102,7 +103,7 @@ def test_synchronize_returns_what_it_waited_for(column: Any) -> None:
 
 def test_jax_without_x64_never_cuts_silently(columns: Any) -> None:
     jax_impl = columns[2]
-    with x64(False):
+    with precision("float32"):
         small = jax_impl.from_numpy(np.array([1, -(2**31)]))
         assert jax_impl.to_numpy(small).dtype == np.int32
         assert jax_impl.to_numpy(small).tolist() == [1, -(2**31)]

@@ -5,10 +5,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import x64
 
 from triptych import data
 from triptych.agreement import assert_within
+from triptych.calls import precision
 
 SHAPES = {
     "fc1.weight": (16, 4),
@@ -85,7 +85,7 @@ def test_cross_entropy_in_closed_form(column: Any, dtype: np.dtype) -> None:
 
 def test_gradient_by_differences(column: Any) -> None:
     params, x, t = case(np.dtype("float64"), n=8)
-    with x64(True):
+    with precision("float64"):
         _, grads = column.call("classifier", "loss_and_grads", params, x, t)
         rng = np.random.default_rng(5)
         step = 1e-6

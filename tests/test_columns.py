@@ -16,7 +16,7 @@ import pytest
 from triptych import columns
 from triptych.columns import BOUNDARY, COLUMNS, Cell, Definition, Module, UnknownNameError
 
-LONGEST = {"classifier": 225, "gradients": 225, "tensor_basics": 225}
+LONGEST = {"classifier": 235, "gradients": 235, "tensor_basics": 235}
 """How many lines a file may have, where more than LINES."""
 LINES = 200
 
@@ -304,7 +304,7 @@ def test_good_columns_pass(copies: Path, rule: Rule, concept: str) -> None:
         (documented, "numpy_ref", '"""One step.\n', 'x = """One step.\n', "no module docstring"),
         (framework_note, "jax_impl", "JAX: what", "Jax: what", "must start with 'JAX: '"),
         (framework_note, "torch_impl", "PyTorch: ", "JAX: ", "must start with 'PyTorch: '"),
-        (short, "numpy_ref", "\n\n\n", "\n" * 130, "may have 150"),
+        (short, "numpy_ref", "\n\n\n", "\n" * 180, "may have 200"),
         (independent, "numpy_ref", "from numpy", "import torch\nfrom numpy", "imports torch"),
         (independent, "numpy_ref", "return n", "from jax.numpy import exp", "imports jax.numpy"),
         (independent, "torch_impl", "from torch ", "import jax\nfrom torch ", "imports jax"),

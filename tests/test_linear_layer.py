@@ -7,6 +7,7 @@ import pytest
 
 from triptych import data
 from triptych.agreement import assert_within
+from triptych.calls import precision
 
 # after s updates: output, loss; exact arithmetic (documents.md, section 5)
 TABLE = {
@@ -45,10 +46,9 @@ def test_first_step(column: Any, dtype: np.dtype) -> None:
 
 @pytest.mark.parametrize("train", TRAINERS)
 def test_table_in_float64(column: Any, train: Any) -> None:
-    from conftest import x64
 
     params, x, t = data.layer()
-    with x64(True):
+    with precision("float64"):
         _, losses = column.call("linear_layer", train, params, x, t, learning_rate=0.01, steps=1000)
         for step, (output, loss) in TABLE.items():
             after = params

@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import Column, x64
+
+from triptych.calls import Column, precision
 
 DEFAULTS = {
     "numpy_ref": {"float": "float64", "int": "int64"},
@@ -22,7 +23,7 @@ DTYPES = ("bool", "int32", "int64", "float32", "float64")
 
 @pytest.fixture
 def wide() -> Iterator[None]:
-    with x64(True):
+    with precision("float64"):
         yield
 
 
@@ -87,7 +88,7 @@ def test_ragged_lists_are_no_tensor(column: Column, data: Any, dtype: str | None
 @pytest.mark.parametrize("dtype", ["int32", "float32"])
 def test_sum_product_and_dot(column: Column, dtype: str) -> None:
     x, y = arrays(column, [2, 3], [1, 4], dtype=dtype)
-    result = column.arrays_out(column.tensor_basics.elementwise(x, y))
+    result = column.give_out(column.tensor_basics.elementwise(x, y))
     assert result["sum"].tolist() == [3, 7]
     assert result["product"].tolist() == [2, 12]
     assert result["difference"].tolist() == [1, -1]
@@ -177,7 +178,7 @@ def test_jax_says_how_to_get_64_bits(dtype: str) -> None:
     ):
         with pytest.raises(ValueError, match=rf"{dtype}.*jax_enable_x64"):
             function(argument, **keywords)
-    with x64(True):
+    with precision("float64"):
         assert tensor_basics.cast(one, dtype).dtype == dtype
 
 
@@ -210,20 +211,20 @@ def test_the_default_integer_of_jax_ends_at_32_bits(column: Column, number: int)
         if column.name == "jax_impl":
             with pytest.raises(ValueError, match="tensor: data must"):
                 column.tensor_basics.tensor(data)
-        with x64(True):
+        with precision("float64"):
             assert column.to_numpy(column.tensor_basics.tensor(data)).tolist() == data
 
 
 @pytest.mark.parametrize("data", ["1", ["1", "2"], [1, "a"], None, [None], {1: 2}, 1j, b"1"])
 @pytest.mark.parametrize("dtype", [None, "float32"])
 def test_only_numbers_make_a_tensor(column: Column, data: Any, dtype: str | None) -> None:
-    with pytest.raises(TypeError, match="tensor: data must hold Python numbers"):
+    with pytest.raises(TypeError, match="tensor: data must be a Python number or nested lists"):
         column.tensor_basics.tensor(data, dtype=dtype)
 
 
 @pytest.mark.parametrize("data", [[], [[]], [[], []], [[1], []]])
 def test_an_empty_list_is_no_tensor(column: Column, data: Any) -> None:
-    with pytest.raises(ValueError, match="tensor: data must hold at least one number"):
+    with pytest.raises(ValueError, match="tensor: data must be lists with at least one number"):
         column.tensor_basics.tensor(data)
 
 
@@ -477,7 +478,7 @@ def test_replace_wants_a_value_of_its_dtype(column: Column) -> None:
     at, whole = arrays(column, 0, 7, dtype="int32")
     with pytest.raises(TypeError, match="replace: value must have a floating-point dtype"):
         column.tensor_basics.replace(x, at, whole)
-    with pytest.raises(TypeError, match="replace: index must have a integer dtype"):
+    with pytest.raises(TypeError, match="replace: index must have an integer dtype"):
         column.tensor_basics.replace(x, x[0], x[0])
 
 
@@ -609,7 +610,9 @@ def test_from_host_wants_native_numbers(column: Column, array: np.ndarray) -> No
     if sys.byteorder == "big":
         array = array.astype("<f4") if array.dtype.kind == "f" else array
     for share in (False, True):
-        with pytest.raises(TypeError, match="from_host: array must hold native numbers"):
+        with pytest.raises(
+            TypeError, match="from_host: array must be a NumPy array of numbers in this machine"
+        ):
             column.tensor_basics.from_host(array, share=share)
 
 

@@ -1,19 +1,26 @@
 """Named parameters: how many, what shape, and on disk.
 
 PyTorch: a module knows its parameters by name and prints itself. The usual `torch.save` writes a
-pickle, which can run code when it is loaded; a safetensors file holds arrays only.
+pickle, which can run code when it is loaded unless `weights_only` forbids it; a safetensors file
+holds arrays only. `load` reads both, so that a trained module's weights reach the other columns.
 """
 
+import io
 import os
 from pathlib import Path
 
 import numpy as np
 import safetensors.numpy
+import torch
 from safetensors import SafetensorError
 from torch import Tensor as Array
 
 from torch_impl import checked, from_numpy, to_numpy
 from torch_impl.classifier import Params, SimpleNet
+
+TORCH_FILES = (b"PK\x03\x04", b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.")
+"""How a file of `torch.save` begins: a zip archive, or the magic number of the older form."""
+STATE_DTYPES = (torch.float16, torch.float32, torch.float64)
 
 
 @checked
@@ -77,7 +84,7 @@ def load(
     """Read named parameters from a safetensors file, whichever column wrote it.
 
     Args:
-        path: the file.
+        path: the file; a state dict that `torch.save` wrote will do as well.
         like: parameters whose names, shapes and dtypes the file must have.
         device: where the arrays shall be.
 
@@ -86,12 +93,15 @@ def load(
 
     Raises:
         OSError: the file cannot be read.
-        ValueError: it is no whole safetensors file, or not like `like`.
+        ValueError: it is neither a whole safetensors file nor a flat state dict, or not like
+            `like`.
 
     Source: B, state.
     """
+    content = Path(path).read_bytes()
     try:
-        arrays = safetensors.numpy.load(Path(path).read_bytes())
+        torch_file = content.startswith(TORCH_FILES)
+        arrays = _state_dict(path, content) if torch_file else safetensors.numpy.load(content)
     except (SafetensorError, KeyError) as error:
         raise ValueError(
             f"load: path must be a whole safetensors file of NumPy dtypes, got {path}: {error}"
@@ -108,3 +118,23 @@ def load(
             raise ValueError(f"load: path must hold parameters like `like`, got {'; '.join(wrong)}")
         arrays = {name: arrays[name] for name in like}
     return from_numpy(arrays, device=device)
+
+
+def _state_dict(path: str | os.PathLike[str], content: bytes) -> dict[str, np.ndarray]:
+    # weights_only: tensors and plain containers, never code
+    wanted = "load: path must be a whole file of a flat state dict, torch.save(model.state_dict())"
+    try:
+        found = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    except Exception as error:  # whatever a damaged or hostile file leads to
+        got = "which is damaged or holds more than tensors, perhaps a whole module"
+        raise ValueError(f"{wanted}, got {path}, {got} ({type(error).__name__})") from error
+    if not isinstance(found, dict) or not found:
+        got = "an empty dict" if isinstance(found, dict) else f"a {type(found).__name__}"
+        raise ValueError(f"{wanted}, got {path}, which holds {got}")
+    for name, p in found.items():
+        tensor = isinstance(p, Array) and p.layout == torch.strided
+        if not (isinstance(name, str) and tensor and p.dtype in STATE_DTYPES):
+            got = f"{p.dtype} {p.layout}" if isinstance(p, Array) else f"a {type(p).__name__}"
+            wants = "names and dense tensors of float16, float32 or float64"
+            raise ValueError(f"{wanted}, with {wants}, got {path}, where {name!r} is {got}")
+    return to_numpy(dict(found))

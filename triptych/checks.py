@@ -25,7 +25,7 @@ from types import UnionType
 from typing import Annotated, Any, Literal, NamedTuple, TypeVar, Union, get_args, get_origin
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, Num
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 Layout = Mapping[str, tuple[str, ...]]
@@ -75,8 +75,13 @@ def _dtypes(annotation: Any) -> Any:
     return getattr(annotation, "dtypes", None)
 
 
-FLOATS, INTEGERS = _dtypes(Float), _dtypes(Int)
-FAMILIES = {FLOATS: "floating-point", INTEGERS: "integer", _dtypes(Bool): "boolean"}
+FLOATS, INTEGERS, NUMERIC = _dtypes(Float), _dtypes(Int), _dtypes(Num)
+FAMILIES = {
+    FLOATS: "a floating-point dtype",
+    INTEGERS: "an integer dtype",
+    NUMERIC: "a numeric dtype",
+    _dtypes(Bool): "a boolean dtype",
+}
 
 
 def dtype_name(x: Any) -> str:
@@ -138,10 +143,8 @@ class _Call:
         dtype = dtype_name(value)
         if isinstance(dtypes, tuple) and dtype not in dtypes:
             family = FAMILIES.get(dtypes, " or ".join(dtypes))
-            raise TypeError(
-                f"{self.function}: {name} must have a {family} dtype, got dtype {dtype}"
-            )
-        if "float" in dtype:
+            raise TypeError(f"{self.function}: {name} must have {family}, got dtype {dtype}")
+        if "float" in dtype or dtypes == NUMERIC:
             if self.dtype is None:
                 self.dtype = (dtype, name)
             elif dtype != self.dtype[0]:
@@ -294,6 +297,28 @@ def _choice_rule(choices: tuple[str, ...]) -> Rule:
     return rule
 
 
+def _nested_numbers_rule(call: _Call, name: str, value: Any) -> Any:
+    if isinstance(value, list | tuple):
+        if not value:
+            raise call.wrong_value(name, "lists with at least one number each", "an empty list")
+        for entry in value:
+            _nested_numbers_rule(call, name, entry)
+    elif not isinstance(value, bool | int | float):
+        raise call.wrong_type(name, "a Python number or nested lists of them", value)
+    elif isinstance(value, int) and not -(2**63) <= value < 2**63:
+        raise call.wrong_value(name, "whole numbers of 64 bits", value)
+    return value
+
+
+def _host_array_rule(call: _Call, name: str, value: Any) -> Any:
+    if not isinstance(value, np.ndarray):
+        raise call.wrong_type(name, "a NumPy array", value)
+    if value.dtype.kind not in "biuf" or not value.dtype.isnative:
+        expected = "a NumPy array of numbers in this machine's byte order"
+        raise TypeError(f"{call.function}: {name} must be {expected}, got dtype {value.dtype}")
+    return value
+
+
 def _device_rule(call: _Call, name: str, value: Any) -> Any:
     check_device(call.function, value, call.backend.devices())
     return value
@@ -303,6 +328,10 @@ def _path_rule(call: _Call, name: str, value: Any) -> Any:
     if not isinstance(value, str | os.PathLike):
         raise call.wrong_type(name, "a path", value)
     return value
+
+
+RULES: dict[str, Rule] = {"data": _nested_numbers_rule, "device": _device_rule, "path": _path_rule}
+"""Arguments that their names tell."""
 
 
 def _not_none(annotation: Any) -> Any:
@@ -322,16 +351,20 @@ def _rule(name: str, annotation: Any) -> Rule | None:
         return _dict_rule(None)
     if get_origin(annotation) is Literal:
         return _choice_rule(get_args(annotation))
-    if name == "path":
-        return _path_rule
-    if name == "device":
-        return _device_rule
+    if name in RULES:
+        return RULES[name]
     if (wanted := _not_none(annotation)) is not annotation:
         inner = _rule(name, wanted)
         return inner and (
             lambda call, name, value: value if value is None else inner(call, name, value)
         )
-    return {bool: _truth_rule, int: _whole_number_rule, float: _number_rule}.get(annotation)
+    by_type: dict[Any, Rule] = {
+        bool: _truth_rule,
+        int: _whole_number_rule,
+        float: _number_rule,
+        np.ndarray: _host_array_rule,
+    }
+    return by_type.get(annotation)
 
 
 def _check_values(

@@ -1,0 +1,312 @@
+"""Bad input: the same kind of error in all three columns, naming argument, expectation and input.
+
+Each case changes one argument of a call that works. What was given must stay as it was.
+"""
+
+import copy
+import re
+from typing import Any
+
+import numpy as np
+import pytest
+
+from triptych import data
+
+F = np.float32
+ROW = np.zeros((8, 4), F)
+LABELS = np.arange(8) % 3
+
+
+def start() -> dict[str, np.ndarray]:
+    return data.classifier_start(dtype="float32")
+
+
+def without(params: dict[str, Any], name: str) -> dict[str, Any]:
+    return {key: value for key, value in params.items() if key != name}
+
+
+LINE = {"w": F(1), "b": F(0)}
+POINTS = np.ones((3, 1), F)
+
+# a call of each kind that works: concept, function, arguments
+CALLS: dict[str, tuple[str, str, dict[str, Any]]] = {
+    "loss": ("classifier", "loss_and_grads", {"params": start(), "x": ROW, "t": LABELS}),
+    "logits": ("classifier", "logits", {"params": start(), "x": ROW}),
+    "classifier fit": (
+        "classifier",
+        "fit",
+        {"params": start(), "x": ROW, "t": LABELS, "batches": np.array([[0, 1], [2, 3]])}
+        | {"optimizer": "sgd", "learning_rate": 0.1},
+    ),
+    "dropout": (
+        "classifier",
+        "dropout",
+        {"h": ROW, "mask": ROW == 0, "rate": 0.5, "training": True},
+    ),
+    "fit": (
+        "linear_regression",
+        "fit",
+        {"params": LINE, "x": POINTS, "t": POINTS, "learning_rate": 0.1, "epochs": 2},
+    ),
+    "train": (
+        "linear_layer",
+        "train",
+        {"params": {"weight": np.ones((1, 3), F), "bias": np.ones(1, F)}, "x": np.ones(3, F)}
+        | {"t": np.ones(1, F), "learning_rate": 0.1, "steps": 2},
+    ),
+    "mse": ("linear_layer", "mse_loss", {"y": POINTS, "t": POINTS}),
+    "sgd": ("optimizers", "sgd_step", {"params": LINE, "grads": LINE, "learning_rate": 0.1}),
+    "graph": ("gradients", "affine", {"x": F(1), "w": F(2), "b": F(1)}),
+}
+
+NAN = np.full((8, 4), np.nan, F)
+ONE_INFINITY = np.where(np.arange(32).reshape(8, 4) == 9, F(np.inf), F(1))
+
+# which call, which argument, what it gets, the error, words of the message
+BAD: list[tuple[str, str, Any, type[Exception], str]] = [
+    # shapes
+    ("loss", "x", ROW[:, :3], ValueError, r"shape \(n, features\) where features = 4 .*\(8, 3\)"),
+    ("loss", "x", ROW[0], ValueError, r"shape \(n, features\).*got shape \(4,\)"),
+    ("loss", "t", LABELS[:5], ValueError, r"shape \(n,\) where n = 8 \(from x\), got shape \(5,\)"),
+    ("loss", "t", LABELS[:, None], ValueError, r"got shape \(8, 1\)"),
+    ("fit", "t", POINTS[:, 0], ValueError, r"shape \(n, 1\).*got shape \(3,\)"),
+    ("fit", "x", POINTS[:, 0], ValueError, r"shape \(n, 1\).*got shape \(3,\)"),
+    ("fit", "x", POINTS.T, ValueError, r"got shape \(1, 3\)"),
+    ("mse", "t", POINTS[:, 0], ValueError, r"got shape \(3,\)"),
+    ("train", "x", np.ones(4, F), ValueError, r"in = 3 \(from params\['weight'\]\)"),
+    ("train", "t", np.ones((1, 1), F), ValueError, r"got shape \(1, 1\)"),
+    ("dropout", "mask", np.ones((8, 3), bool), ValueError, r"got shape \(8, 3\)"),
+    ("graph", "w", np.ones(1, F), ValueError, r"shape \(\), got shape \(1,\)"),
+    ("classifier fit", "batches", np.array([0, 1]), ValueError, r"shape \(steps, batch\)"),
+    # nothing there
+    ("loss", "x", ROW[:0], ValueError, r"at least one element, got shape \(0, 4\)"),
+    ("classifier fit", "batches", np.zeros((0, 2), int), ValueError, "at least one element"),
+    ("classifier fit", "batches", np.zeros((2, 0), int), ValueError, "at least one element"),
+    ("sgd", "params", {}, ValueError, "at least one array, got an empty dict"),
+    # dtypes and types
+    ("loss", "x", ROW.astype(int), TypeError, "a floating-point dtype, got dtype int"),
+    ("loss", "x", ROW.astype(np.float16), TypeError, r"the dtype of params\['fc1.weight'\]"),
+    ("loss", "t", LABELS.astype(F), TypeError, "an integer dtype, got dtype float32"),
+    ("loss", "t", LABELS == 0, TypeError, "an integer dtype, got dtype bool"),
+    ("classifier fit", "batches", np.zeros((2, 2), F), TypeError, "an integer dtype"),
+    ("dropout", "mask", np.ones((8, 4), F), TypeError, "a boolean dtype, got dtype float32"),
+    ("loss", "x", [[0.0] * 4] * 8, TypeError, "an array of this column .* got builtins.list"),
+    ("loss", "x", None, TypeError, "an array of this column .* got None"),
+    ("loss", "params", None, TypeError, "a dict of arrays, got None"),
+    ("loss", "params", list(start().values()), TypeError, "a dict of arrays, got builtins.list"),
+    ("graph", "x", 1.0, TypeError, "an array of this column .* got builtins.float"),
+    # values
+    ("loss", "x", NAN, ValueError, r"finite, got nan at index \(0, 0\)"),
+    ("loss", "x", ONE_INFINITY, ValueError, r"finite, got inf at index \(2, 1\)"),
+    (
+        "fit",
+        "t",
+        np.array([[1], [-np.inf], [1]], F),
+        ValueError,
+        r"finite, got -inf at index \(1, 0\)",
+    ),
+    ("graph", "b", F(np.nan), ValueError, r"finite, got nan at index \(\)"),
+    (
+        "loss",
+        "t",
+        LABELS + 1,
+        ValueError,
+        r"in 0 .. 2 \(classes = 3, from params\['output.weight'\]\), got 3",
+    ),
+    ("loss", "t", LABELS - 1, ValueError, r"in 0 .. 2 .* got -1"),
+    (
+        "classifier fit",
+        "batches",
+        np.array([[0, 8]]),
+        ValueError,
+        r"in 0 .. 7 \(n = 8, from x\), got 8",
+    ),
+    ("classifier fit", "batches", np.array([[0, -1]]), ValueError, r"in 0 .. 7 .* got -1"),
+    # parameters
+    ("loss", "params", without(start(), "fc2.bias"), ValueError, "missing: fc2.bias; extra: none"),
+    ("loss", "params", start() | {"fc3.bias": F(0)}, ValueError, "missing: none; extra: fc3.bias"),
+    (
+        "loss",
+        "params",
+        start() | {"fc2.weight": np.zeros((8, 15), F)},
+        ValueError,
+        r"params\['fc2.weight'\] must be of shape \(hidden2, hidden1\) where hidden1 = 16",
+    ),
+    ("loss", "params", start() | {"output.bias": np.zeros((3, 1), F)}, ValueError, r"output.bias"),
+    (
+        "loss",
+        "params",
+        start() | {"fc1.bias": [0.0] * 16},
+        TypeError,
+        r"params\['fc1.bias'\] must be",
+    ),
+    (
+        "loss",
+        "params",
+        start() | {"fc1.bias": np.zeros(16, int)},
+        TypeError,
+        "floating-point dtype",
+    ),
+    ("fit", "params", {"w": F(1)}, ValueError, "missing: b; extra: none"),
+    ("sgd", "grads", {"w": F(1)}, ValueError, "missing: b; extra: none"),
+    (
+        "sgd",
+        "grads",
+        {"w": np.ones(1, F), "b": F(0)},
+        ValueError,
+        r"grads\['w'\] must be of shape \(\)",
+    ),
+    # numbers
+    ("fit", "epochs", 0, ValueError, "whole number of at least 1, got 0"),
+    ("fit", "epochs", -5, ValueError, "whole number of at least 1, got -5"),
+    ("fit", "epochs", 2.0, TypeError, "whole number of at least 1, got builtins.float"),
+    ("fit", "epochs", True, TypeError, "whole number of at least 1, got builtins.bool"),
+    ("train", "steps", 0, ValueError, "whole number of at least 1, got 0"),
+    ("fit", "learning_rate", 0.0, ValueError, "finite number above 0, got 0.0"),
+    ("fit", "learning_rate", -0.1, ValueError, "finite number above 0, got -0.1"),
+    ("fit", "learning_rate", float("nan"), ValueError, "finite number above 0, got nan"),
+    ("fit", "learning_rate", float("inf"), ValueError, "finite number above 0, got inf"),
+    ("fit", "learning_rate", "0.1", TypeError, "finite number above 0, got builtins.str"),
+    ("fit", "learning_rate", None, TypeError, "finite number above 0, got None"),
+    ("fit", "learning_rate", True, TypeError, "finite number above 0, got builtins.bool"),
+    ("dropout", "rate", 1.0, ValueError, r"a number in \[0, 1\), got 1.0"),
+    ("dropout", "training", 1, TypeError, "True or False, got builtins.int"),
+    ("classifier fit", "optimizer", "rmsprop", ValueError, "'sgd' or 'adam', got 'rmsprop'"),
+    ("classifier fit", "optimizer", 1, TypeError, "'sgd' or 'adam', got builtins.int"),
+]
+
+
+def same(a: Any, b: Any) -> bool:
+    if isinstance(a, dict):
+        return a.keys() == b.keys() and all(same(a[name], b[name]) for name in a)
+    if isinstance(a, list):
+        return len(a) == len(b) and all(map(same, a, b))
+    return np.array_equal(a, b, equal_nan=np.asarray(a).dtype.kind == "f")
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_the_calls_work(column: Any, call: str) -> None:
+    concept, function, arguments = CALLS[call]
+    before = copy.deepcopy(arguments)
+    here = {name: column.take_in(value) for name, value in arguments.items()}
+    getattr(getattr(column, concept), function)(**here)
+    after = {name: column.give_out(value) for name, value in here.items()}
+    assert same(after, before)
+
+
+@pytest.mark.parametrize(("call", "argument", "bad", "error", "words"), BAD)
+def test_bad_input(
+    column: Any, call: str, argument: str, bad: Any, error: type[Exception], words: str
+) -> None:
+    concept, function, arguments = CALLS[call]
+    before = copy.deepcopy(arguments | {argument: bad})
+    here = {name: column.take_in(value) for name, value in (arguments | {argument: bad}).items()}
+    with pytest.raises(error) as raised:
+        getattr(getattr(column, concept), function)(**here)
+    assert type(raised.value) is error
+    message = str(raised.value)
+    assert message.startswith(f"{concept}.{function}: {argument}")
+    assert " must " in message
+    assert ", got " in message
+    assert re.search(words, message), message
+    if not isinstance(here[argument], list):
+        here = {name: column.give_out(value) for name, value in here.items()}
+        assert same(here, before)
+
+
+def test_there_are_enough() -> None:
+    assert len(BAD) >= 40
+
+
+@pytest.mark.parametrize(
+    "rate", [0.1, np.float64(0.1), np.float32(0.1), pytest.param(1, id="1"), np.int64(1)]
+)
+def test_any_real_number_is_a_rate_and_keeps_the_dtype(column: Any, rate: Any) -> None:
+    concept, function, arguments = CALLS["fit"]
+    params, losses = column.call(concept, function, **arguments | {"learning_rate": float(rate)})
+    here = {name: column.take_in(value) for name, value in arguments.items()}
+    found = getattr(getattr(column, concept), function)(**here | {"learning_rate": rate})
+    found = column.give_out(found)
+    assert same(list(found), [params, losses])
+    assert {array.dtype for array in (*found[0].values(), found[1])} == {np.dtype(F)}
+
+
+def test_python_names_wrong_calls(column: Any) -> None:
+    loss = column.classifier.loss
+    for call in (lambda: loss(), lambda: loss({}, x=1, y=2), lambda: loss({}, 1, 2, 3)):
+        with pytest.raises(TypeError, match=r"loss\(\)"):
+            call()
+
+
+def test_diverged_parameters_are_no_bad_input(column: Any) -> None:
+    # training may diverge, and one wants to see it: only data have to be finite
+    params = {name: np.full_like(p, np.inf) for name, p in start().items()}
+    with np.errstate(invalid="ignore"):
+        loss = column.call("classifier", "loss", params, ROW + 1, LABELS)
+    assert np.isnan(loss)
+
+
+def test_functions_still_check_after_an_error(column: Any) -> None:
+    here = {name: column.take_in(value) for name, value in CALLS["loss"][2].items()}
+    for _ in range(2):
+        with pytest.raises(ValueError, match="t must be"):
+            column.classifier.loss(here["params"], here["x"], here["t"] + 5)
+
+
+# Under a user's own transformations values are not there yet: they are skipped, shapes are not
+
+
+def test_under_jit_and_vmap(columns: list[Any]) -> None:
+    import jax
+
+    column = columns[2]
+    params, x, t = (column.take_in(value) for value in CALLS["loss"][2].values())
+    plain = column.classifier.loss_and_grads(params, x, t)
+    for traced in (
+        jax.jit(column.classifier.loss_and_grads)(params, x, t),
+        jax.jit(lambda p, x, t: column.classifier.loss_and_grads(p, x, t))(params, x, t),
+    ):
+        np.testing.assert_allclose(traced[0], plain[0], rtol=1e-6)
+    per_row = jax.vmap(lambda x, t: column.classifier.loss(params, x[None], t[None]))(x, t)
+    assert per_row.shape == (8,)
+    np.testing.assert_allclose(per_row.mean(), plain[0], rtol=1e-6)
+    with pytest.raises(ValueError, match=r"x must be of shape"):
+        jax.jit(column.classifier.loss_and_grads)(params, x[:, :3], t)
+    with pytest.raises(TypeError, match="t must have an integer dtype"):
+        jax.jit(column.classifier.loss)(params, x, t.astype(F))
+    rates = jax.vmap(
+        lambda rate: column.linear_regression.fit(
+            *(column.take_in(v) for v in (LINE, POINTS, -POINTS)), learning_rate=rate, epochs=2
+        )[0]["w"]
+    )(jax.numpy.array([0.1, 0.2]))
+    assert rates.shape == (2,)
+    assert rates[0] != rates[1]
+
+
+def test_under_torch_func_and_compile(columns: list[Any]) -> None:
+    import torch
+
+    column = columns[1]
+    params, x, t = (column.take_in(value) for value in CALLS["loss"][2].values())
+    plain, grads = column.classifier.loss_and_grads(params, x, t)
+    per_row = torch.func.vmap(lambda x, t: column.classifier.loss(params, x[None], t[None]))(x, t)
+    torch.testing.assert_close(per_row.mean(), plain)
+    per_row_grads = torch.func.vmap(
+        torch.func.grad(lambda p, x, t: column.classifier.loss(p, x[None], t[None])),
+        in_dims=(None, 0, 0),
+    )(params, x, t)
+    torch.testing.assert_close(per_row_grads["fc1.bias"].mean(dim=0), grads["fc1.bias"])
+    for function in (column.classifier.loss, column.classifier.logits):
+        arguments = (params, x, t)[: 3 if function is column.classifier.loss else 2]
+        compiled = torch.compile(function, fullgraph=True, backend="eager")
+        torch.testing.assert_close(compiled(*arguments), function(*arguments))
+    # backward() breaks the graph, so not fullgraph
+    compiled = torch.compile(column.classifier.loss_and_grads, backend="eager")
+    torch.testing.assert_close(compiled(params, x, t), (plain, grads))
+    with pytest.raises(ValueError, match="x must be of shape"):
+        torch.compile(column.classifier.logits, backend="eager")(params, x[:, :3])
+    # and PyTorch itself refuses backward() inside vmap: torch.func.grad takes its place, as above
+    with pytest.raises(RuntimeError, match="requires_grad"):
+        torch.func.vmap(lambda x, t: column.classifier.loss_and_grads(params, x[None], t[None]))(
+            x, t
+        )

@@ -1,0 +1,264 @@
+"""What `triptych compare` prints: the agreement table, three trainings, a verdict."""
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+from rich import box
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+from rich.table import Table
+from rich.text import Text
+
+from triptych.calls import Column, missing, precision
+from triptych.columns import COLUMNS, DISPLAY_NAMES
+from triptych.compare import (
+    EPOCHS,
+    EXHIBITS,
+    TRAINED,
+    Row,
+    Training,
+    agreement,
+    drift,
+    train,
+)
+
+WIDE = 100
+PARTS = 20
+BLOCKS = "▁▂▃▄▅▆▇█"
+
+
+class Outcome(NamedTuple):
+    """Everything that a comparison found."""
+
+    rows: list[Row]
+    trainings: list[Training]
+    failures: list[str]
+    """What disagrees, one line each."""
+
+
+def compare(
+    console: Console, *, dtypes: Sequence[str], device: str, concept: str | None
+) -> Outcome:
+    """Measure, print while measuring, and say at the end whether all columns agree.
+
+    Args:
+        console: where to print; a quiet one for none.
+        dtypes: "float32", "float64" or both.
+        device: "cpu" or "cuda": where PyTorch and JAX compute.
+        concept: only this one; None for all, and the training.
+
+    Returns:
+        What was found.
+    """
+    rows = _measure(console, dtypes, device, concept)
+    console.print(_agreement_table(rows, console.width))
+    failures = [
+        f"{row.concept}, {row.quantity}, {row.dtype}, {row.pair}: {_far(row)}"
+        for row in rows
+        if not row.holds
+    ]
+    trainings: list[Training] = []
+    if concept in (None, "classifier"):
+        trainings = _train(console, dtypes, device)
+        console.print(_training_table(trainings, console.width))
+        failures += _training_failures(trainings)
+    for name in COLUMNS:
+        if reason := missing(name):
+            console.print(f"[yellow]{DISPLAY_NAMES[name]} did not run: {reason}[/]")
+    console.print(_verdict(rows, failures))
+    return Outcome(rows, trainings, failures)
+
+
+def _progress(console: Console) -> Progress:
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        console=console,
+        transient=True,
+    )
+
+
+def _measure(
+    console: Console, dtypes: Sequence[str], device: str, concept: str | None
+) -> list[Row]:
+    chosen = [e for e in EXHIBITS if concept in (None, e.concept)]
+    total = len(chosen) * len(dtypes) * (len(COLUMNS) - 1)
+    with _progress(console) as progress:
+        task = progress.add_task("three columns, every concept", total=total)
+        rows = []
+        for row in agreement(dtypes, device, concept):
+            rows.append(row)
+            progress.update(task, advance=1, description=row.concept)
+    return rows
+
+
+def _far(row: Row) -> str:
+    if row.note.startswith("not run"):
+        return row.note
+    if row.distance == float("inf"):
+        return row.note
+    return f"{row.distance:.3g} {row.unit} apart, allowed {row.bound:.3g}, in {row.note}"
+
+
+def _cell(row: Row) -> Text:
+    if row.note.startswith("not run"):
+        return Text("not run", style="yellow")
+    if not row.holds:
+        return Text(f"{row.distance:.2g} > {row.bound:.2g} ✗", style="bold red")
+    if row.distance == 0:
+        return Text("equal", style="green")
+    return Text(f"{row.distance:.2g} ≤ {row.bound:.2g}")
+
+
+def _agreement_table(rows: Sequence[Row], width: int) -> Table:
+    dtypes = list(dict.fromkeys(row.dtype for row in rows))
+    table = Table(
+        title="How far from NumPy?",
+        caption="equal: every bit, a zero's sign aside. ulp: units in the last place, element by "
+        "element. eps: max|a - b| / max|b| in machine epsilons. absolute: max|a - b|.",
+        box=box.SIMPLE_HEAD,
+        title_justify="left",
+        caption_justify="left",
+    )
+    wide = width >= WIDE
+    table.add_column("concept", style="bold")
+    table.add_column("quantity")
+    table.add_column("unit")
+    if wide:
+        for name in COLUMNS[1:]:
+            for dtype in dtypes:
+                table.add_column(f"{DISPLAY_NAMES[name]}\n{dtype}", justify="right")
+    else:
+        table.add_column("furthest", justify="right")
+    last = ""
+    for exhibit in EXHIBITS:
+        mine = [r for r in rows if (r.concept, r.quantity) == (exhibit.concept, exhibit.quantity)]
+        if not mine:
+            continue
+        if wide:
+            cells = [_cell(r) for name in COLUMNS[1:] for r in mine if r.pair.endswith(name)]
+        else:
+            cells = [_cell(max(mine, key=lambda r: (not r.holds, r.distance / (r.bound or 1))))]
+        head = exhibit.concept if exhibit.concept != last else ""
+        table.add_row(head, exhibit.quantity, exhibit.unit, *cells)
+        last = exhibit.concept
+    return table
+
+
+def _train(console: Console, dtypes: Sequence[str], device: str) -> list[Training]:
+    trainings = []
+    with _progress(console) as progress:
+        tasks = {
+            (dtype, name): progress.add_task(f"{DISPLAY_NAMES[name]} {dtype}", total=EPOCHS)
+            for dtype in dtypes
+            for name in COLUMNS
+            if not missing(name)
+        }
+        for (dtype, name), task in tasks.items():
+
+            def advance(task: Any = task) -> None:
+                progress.update(task, advance=EPOCHS // PARTS)
+
+            with precision(dtype):
+                column = Column(name, "cpu" if name == COLUMNS[0] else device)
+                trainings.append(train(column, dtype, advance, PARTS))
+    return trainings
+
+
+def _reference(training: Training, trainings: Sequence[Training]) -> Training:
+    return next(t for t in trainings if t.dtype == training.dtype)
+
+
+def _training_failures(trainings: Sequence[Training]) -> list[str]:
+    failures = []
+    for training in trainings:
+        reference = _reference(training, trainings)
+        apart = drift(training, reference)
+        where = f"training, {training.dtype}, {reference.column}/{training.column}"
+        if training.dtype == "float64" and not apart <= TRAINED:
+            failures.append(f"{where}: parameters {apart:.3g} apart, allowed {TRAINED:.3g}")
+        if training.dtype == "float64" and (training.predicted != reference.predicted).any():
+            failures.append(f"{where}: held-out rows are classified differently")
+    return failures
+
+
+def _training_table(trainings: Sequence[Training], width: int) -> Table:
+    table = Table(
+        title=f"The classifier on the diabetes study: {EPOCHS} epochs, 342 rows, 100 held out",
+        caption="Chance is 1/3. Parameters trained in float64 must agree to "
+        f"{TRAINED:.0e}; float32 drifts, and is shown. Not medical advice.",
+        box=box.SIMPLE_HEAD,
+        title_justify="left",
+        caption_justify="left",
+    )
+    curve = 24 if width >= WIDE else 8
+    table.add_column("column", style="bold")
+    table.add_column("dtype")
+    table.add_column("loss by epoch", no_wrap=True)
+    table.add_column("last", justify="right")
+    table.add_column("right in\ntraining", justify="right")
+    table.add_column("right on\nheld-out", justify="right")
+    table.add_column("parameters\nfrom NumPy", justify="right")
+    for training in trainings:
+        reference = _reference(training, trainings)
+        apart = drift(training, reference)
+        table.add_row(
+            DISPLAY_NAMES[training.column],
+            training.dtype,
+            sparkline(training.losses.tolist(), curve),
+            f"{training.losses[-1]:.6f}",
+            f"{training.train_accuracy:.1%}",
+            f"{training.test_accuracy:.1%}",
+            "—" if training is reference else "equal" if apart == 0 else f"{apart:.1e}",
+        )
+    return table
+
+
+def sparkline(values: Sequence[float], width: int) -> str:
+    """A small plot in block characters, each the mean of its share of the values."""
+    width = min(width, len(values))
+    edges = [round(i * len(values) / width) for i in range(width + 1)]
+    means = [sum(values[a:b]) / (b - a) for a, b in pairwise(edges)]
+    low, high = min(means), max(means)
+    scale = (len(BLOCKS) - 1) / (high - low) if high > low else 0
+    return "".join(BLOCKS[round((mean - low) * scale)] for mean in means)
+
+
+def _verdict(rows: Sequence[Row], failures: Sequence[str]) -> Text:
+    if failures:
+        listed = "\n".join(f"  {escape(failure)}" for failure in failures)
+        return Text.from_markup(f"[bold red]The columns disagree:[/]\n{listed}")
+    run = [row for row in rows if row.distance == row.distance]
+    equal = sum(row.distance == 0 for row in run)
+    who = "All columns agree" if len(run) == len(rows) else "All columns that ran agree"
+    return Text.from_markup(
+        f"[bold green]{who}:[/] {len(run)} comparisons, {equal} of them equal in every bit, the "
+        "others within their bound."
+    )
+
+
+def as_json(outcome: Outcome) -> dict[str, Any]:
+    """The outcome for a machine."""
+    trainings = outcome.trainings
+    return {
+        "agrees": not outcome.failures,
+        "failures": outcome.failures,
+        "agreement": [
+            row._asdict() | {"distance": None if row.distance != row.distance else row.distance}
+            for row in outcome.rows
+        ],
+        "training": [
+            {
+                "column": t.column,
+                "dtype": t.dtype,
+                "losses": t.losses.tolist(),
+                "train_accuracy": t.train_accuracy,
+                "test_accuracy": t.test_accuracy,
+                "drift": drift(t, _reference(t, trainings)),
+            }
+            for t in trainings
+        ],
+    }
