@@ -107,7 +107,8 @@ def loss_and_grads(
     logits = h2 @ w3.T + b3
     log_p = _log_softmax(logits)
     loss = -np.mean(log_p[rows, t])
-    # backward: softmax and cross-entropy together, (P - onehot) / n
+    # backward
+    # softmax and cross-entropy together: (P - onehot) / n
     d_logits = np.exp(log_p)
     d_logits[rows, t] -= 1
     d_logits /= n
@@ -209,3 +210,9 @@ def _log_softmax(logits: Array) -> Array:
     shifted = logits - reduce(np.maximum, logits.T)[:, None]
     total = np.exp(shifted) @ np.ones(logits.shape[1], logits.dtype)
     return shifted - np.log(total)[:, None]
+
+
+if __name__ == "__main__":
+    from triptych.run import main
+
+    main(__file__)

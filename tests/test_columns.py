@@ -19,6 +19,11 @@ from triptych.columns import BOUNDARY, COLUMNS, Cell, Definition, Module, Unknow
 LONGEST = {"classifier": 235, "gradients": 235, "tensor_basics": 235}
 """How many lines a file may have, where more than LINES."""
 LINES = 200
+MAIN = """if __name__ == "__main__":
+    from triptych.run import main
+
+    main(__file__)"""
+"""How every concept file ends, so that it runs by itself."""
 
 Rule = Callable[[Sequence[Module]], Iterator[str]]
 
@@ -126,7 +131,10 @@ def short(modules: Sequence[Module]) -> Iterator[str]:
 
 
 def independent(modules: Sequence[Module]) -> Iterator[str]:
-    """A column imports its own framework and its own package; its boundary also the checks."""
+    """A column imports its own framework and its own package; its boundary also the checks.
+
+    A concept may also run itself, in the words of MAIN.
+    """
     foreign = {
         "numpy_ref": ("torch", "jax", "jaxlib"),
         "torch_impl": ("jax", "jaxlib"),
@@ -134,11 +142,23 @@ def independent(modules: Sequence[Module]) -> Iterator[str]:
     }
     for m in modules:
         forbidden = {*COLUMNS, *foreign[m.column], "triptych"} - {m.column}
+        mains = [b for b in m.blocks if b.kind == columns.MAIN and m.concept != BOUNDARY]
+        allowed = {cell.line for b in mains for cell in b.cells} if m.main == MAIN else set()
         for found in m.imports:
+            if found.line in allowed:
+                continue
             modules_named = {found.module, *(f"{found.module}.{name}" for name in found.names)}
             checks = m.concept == BOUNDARY and "triptych.checks" in modules_named
             if found.module.partition(".")[0] in forbidden and not checks:
                 yield f"{m.path}:{found.line}: imports {found.module}"
+
+
+def runs_by_itself(modules: Sequence[Module]) -> Iterator[str]:
+    """Every concept file ends with MAIN; the boundary has nothing to run."""
+    for m in modules:
+        wanted = "" if m.concept == BOUNDARY else MAIN
+        if m.main != wanted or (wanted and m.blocks[-1].kind != columns.MAIN):
+            yield f"{m.path}: must end with\n{wanted or 'no main block'}\ngot\n{m.main or 'none'}"
 
 
 def checked_outermost(modules: Sequence[Module]) -> Iterator[str]:
@@ -174,6 +194,7 @@ RULES: tuple[Rule, ...] = (
     framework_note,
     short,
     independent,
+    runs_by_itself,
     checked_outermost,
 )
 
@@ -248,6 +269,12 @@ def count(n: int) -> int:
 
 def _update(params: Params, rate: float) -> Params:
     return params
+
+
+if __name__ == "__main__":
+    from triptych.run import main
+
+    main(__file__)
 '''
 ARRAYS = {
     "numpy_ref": "numpy import ndarray as Array",
@@ -311,6 +338,24 @@ def test_good_columns_pass(copies: Path, rule: Rule, concept: str) -> None:
         (independent, "jax_impl", "from jax_impl", "from numpy_ref", "imports numpy_ref"),
         (independent, "jax_impl", "from jax_impl", "from triptych", "imports triptych"),
         (independent, "jax_impl", "jax_impl import", "triptych.checks import", "triptych.checks"),
+        (independent, "jax_impl", "triptych.run import", "triptych.data import", "triptych.data"),
+        (
+            independent,
+            "numpy_ref",
+            "    main(_",
+            "    import jax\n    main(_",
+            "imports triptych.run",
+        ),
+        (independent, "torch_impl", "    main(_", "    import jax\n    main(_", "imports jax"),
+        (
+            runs_by_itself,
+            "jax_impl",
+            "main(__file__)",
+            "main()",
+            r"must end with\n(.*\n)+.*main\(\)",
+        ),
+        (runs_by_itself, "torch_impl", MAIN, "", "got\nnone"),
+        (runs_by_itself, "numpy_ref", "(__file__)\n", "(__file__)\n\n\nn = 1\n", "must end with"),
         (checked_outermost, "jax_impl", "@checked\ndef norm", "def norm", "norm takes x.*got none"),
         (checked_outermost, "jax_impl", "@checked\ndef step", "def step", "step takes params"),
         (checked_outermost, "jax_impl", "@checked", "@jax.jit\n@checked", "got jax.jit"),
@@ -330,6 +375,15 @@ def test_the_boundary_may_import_the_checks_only(copies: Path) -> None:
     plant(copies / "torch_impl" / "__init__.py", "import triptych.checks", "import triptych.data")
     complaints = list(independent(columns.load(BOUNDARY)))
     assert complaints == ["torch_impl/__init__.py:6: imports triptych.data"]
+
+
+def test_the_boundary_has_nothing_to_run(copies: Path) -> None:
+    with (copies / "jax_impl" / "__init__.py").open("a") as boundary:
+        boundary.write(f"\n\n{MAIN}\n")
+    modules = columns.load(BOUNDARY)
+    assert list(independent(modules)) == ["jax_impl/__init__.py:10: imports triptych.run"]
+    (complaint,) = runs_by_itself(modules)
+    assert complaint.startswith("jax_impl/__init__.py: must end with\nno main block")
 
 
 def test_a_missing_file_is_named(copies: Path) -> None:
@@ -422,6 +476,13 @@ def test_the_blocks_hold_every_full_line_once() -> None:
         m = columns.parse(text, "numpy_ref", "example")
         cells = [cell for block in m.blocks for cell in block.cells if cell.text.strip()]
         assert cells == [Cell(n, t) for n, t in enumerate(m.lines, 1) if t.strip()]
+
+
+def test_what_runs_a_file_is_no_part_of_the_picture() -> None:
+    texts = [f"def f():\n    return {i}\n\n\n{MAIN}\n" for i in range(3)]
+    modules = [columns.parse(t, c, "x") for t, c in zip(texts, COLUMNS, strict=True)]
+    assert [m.main for m in modules] == [MAIN] * 3
+    assert [(s.kind, s.name) for s in columns.sections(modules)] == [(columns.FUNCTION, "f")]
 
 
 def test_sections_keep_the_order_of_the_files() -> None:

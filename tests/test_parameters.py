@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from triptych import data
+from triptych.agreement import assert_within
 
 SUMMARY = """\
 SimpleNet(
@@ -144,7 +145,7 @@ def corrupt(path: Path, how: str) -> None:
             "truncated": content[:-8],
             "header cut": content[:20],
             "empty": b"",
-            "foreign": b"PK\x03\x04 this is some other file, a zip archive perhaps",
+            "foreign": b"%PDF-1.7 this is some other file",
             "pickle": b"\x80\x04\x95\x0b\x00\x00\x00\x00\x00\x00\x00}\x94.",
         }[how]
     )
@@ -185,3 +186,157 @@ def test_float64_file_in_jax_without_x64(columns: Any, tmp_path: Path) -> None:
     columns[0].parameters.save(tmp_path / "p", {"w": np.zeros(3)})
     with pytest.raises(ValueError, match=r"float64.*jax_enable_x64"):
         columns[2].parameters.load(tmp_path / "p")
+
+
+# Files of torch.save
+
+
+def state_dict_file(path: Path, dtype: str = "float32", *, legacy: bool = False) -> Any:
+    """A SimpleNet after a few steps, its state dict in a file as PyTorch users write it."""
+    import torch
+
+    from torch_impl.classifier import SimpleNet
+
+    torch.manual_seed(0)
+    net = SimpleNet().to(getattr(torch, dtype))
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+    x = torch.linspace(-1, 1, 24, dtype=getattr(torch, dtype)).reshape(6, 4)
+    for _ in range(3):
+        optimizer.zero_grad()
+        torch.nn.functional.cross_entropy(net(x), torch.arange(6) % 3).backward()
+        optimizer.step()
+    torch.save(net.state_dict(), path, _use_new_zipfile_serialization=not legacy)
+    return net
+
+
+@pytest.mark.parametrize("legacy", [False, True], ids=["zip", "legacy"])
+def test_a_trained_module_runs_in_the_other_columns(
+    columns: Any, dtype: np.dtype, tmp_path: Path, legacy: bool
+) -> None:
+    import torch
+
+    net = state_dict_file(tmp_path / "net.pt", str(dtype), legacy=legacy)
+    params = columns[1].parameters.load(tmp_path / "net.pt")
+    assert [*params] == [*data.classifier_start(dtype=str(dtype))]
+    for name, p in net.state_dict().items():
+        assert torch.equal(params[name], p)
+        assert params[name].dtype == p.dtype
+    columns[1].parameters.save(tmp_path / "net.safetensors", params)
+    x = np.random.default_rng(1).normal(size=(7, 4)).astype(dtype)
+    expected = net(torch.from_numpy(x)).detach().numpy()
+    for column in columns:
+        loaded = column.parameters.load(tmp_path / "net.safetensors")
+        logits = column.to_numpy(column.classifier.logits(loaded, column.from_numpy(x)))
+        assert_within(f"logits, {column.name}", logits, expected, 8, "eps")
+
+
+def test_a_state_dict_must_be_like_the_model(columns: Any, tmp_path: Path) -> None:
+    state_dict_file(tmp_path / "net.pt")
+    load, from_numpy = columns[1].parameters.load, columns[1].from_numpy
+    like = data.classifier_start(dtype="float32")
+    backwards = dict(reversed(like.items()))
+    assert [*load(tmp_path / "net.pt", like=from_numpy(backwards))] == [*backwards]
+    with pytest.raises(ValueError, match=r"fc1\.bias .*float32.*expected .*float64"):
+        load(tmp_path / "net.pt", like=from_numpy(data.classifier_start(dtype="float64")))
+    with pytest.raises(ValueError, match=r"fc1\.bias .*expected no such name"):
+        load(tmp_path / "net.pt", like=from_numpy({"fc1.weight": like["fc1.weight"]}))
+
+
+@pytest.mark.parametrize("legacy", [False, True], ids=["zip", "legacy"])
+def test_the_other_columns_send_a_pytorch_file_to_torch_impl(
+    columns: Any, tmp_path: Path, legacy: bool
+) -> None:
+    path = tmp_path / "net.pt"
+    state_dict_file(path, legacy=legacy)
+    words = r"a PyTorch file: load it with torch_impl\.parameters\.load and save it with save"
+    for column in (columns[0], columns[2]):
+        with pytest.raises(ValueError, match=rf"path must be .*got .*net\.pt, {words}"):
+            column.parameters.load(path)
+
+
+class Hostile:
+    """Unpickled, it writes a file."""
+
+    def __init__(self, target: Path) -> None:
+        self.target = target
+
+    def __reduce__(self) -> Any:
+        return Path.write_text, (self.target, "ran")
+
+
+@pytest.mark.parametrize("legacy", [False, True], ids=["zip", "legacy"])
+def test_a_hostile_file_runs_nothing(column: Any, tmp_path: Path, legacy: bool) -> None:
+    import torch
+
+    path, target = tmp_path / "net.pt", tmp_path / "target"
+    content = {"w": torch.zeros(2), "more": Hostile(target)}
+    torch.save(content, path, _use_new_zipfile_serialization=not legacy)
+    with pytest.raises(ValueError, match=r"path must be a whole .*net\.pt"):
+        column.parameters.load(path)
+    assert not target.exists()
+    torch.load(path, weights_only=False)  # the file is as hostile as it is meant to be
+    assert target.read_text() == "ran"
+
+
+def foreign_content(what: str) -> Any:
+    import torch
+
+    from torch_impl.classifier import SimpleNet
+
+    net = SimpleNet()
+    return {
+        "module": net,
+        "nested": {"model": net.state_dict(), "epoch": 3},
+        "number": {"w": torch.zeros(2), "epoch": 3},
+        "list": [torch.zeros(2)],
+        "tensor": torch.zeros(2),
+        "empty": {},
+        "integers": {"w": torch.zeros(2, dtype=torch.int64)},
+        "bfloat16": {"w": torch.zeros(2, dtype=torch.bfloat16)},
+        "sparse": {"w": torch.zeros(2, 2).to_sparse()},
+        "meta": {"w": torch.zeros(2, device="meta")},
+        "unnamed": {0: torch.zeros(2)},
+    }[what]
+
+
+@pytest.mark.parametrize(
+    ("what", "words"),
+    [
+        ("module", "damaged or holds more than tensors, perhaps a whole module"),
+        ("nested", "where 'model' is a OrderedDict"),
+        ("number", "where 'epoch' is a int"),
+        ("list", "which holds a list"),
+        ("tensor", "which holds a Tensor"),
+        ("empty", "which holds an empty dict"),
+        ("integers", "where 'w' is torch.int64"),
+        ("bfloat16", "where 'w' is torch.bfloat16"),
+        ("sparse", "where 'w' is torch.float32, torch.sparse_coo"),
+        ("meta", "where 'w' is torch.float32, torch.strided, meta"),
+        ("unnamed", "where 0 is torch.float32"),
+    ],
+)
+def test_pytorch_files_that_are_no_flat_state_dict(
+    columns: Any, tmp_path: Path, what: str, words: str
+) -> None:
+    import torch
+
+    torch.save(foreign_content(what), tmp_path / "net.pt")
+    with pytest.raises(ValueError, match=rf"a flat state dict.*net\.pt.*{words}") as error:
+        columns[1].parameters.load(tmp_path / "net.pt")
+    assert "weights_only" not in str(error.value)  # no advice to switch the guard off
+
+
+@pytest.mark.parametrize("legacy", [False, True], ids=["zip", "legacy"])
+@pytest.mark.parametrize("keep", [20, 200, -200, -20])
+def test_damaged_pytorch_files(column: Any, tmp_path: Path, legacy: bool, keep: int) -> None:
+    path = tmp_path / "net.pt"
+    state_dict_file(path, legacy=legacy)
+    path.write_bytes(path.read_bytes()[:keep])
+    with pytest.raises(ValueError, match=r"path must be a whole .*net\.pt"):
+        column.parameters.load(path)
+
+
+def test_a_zip_archive_of_another_kind(column: Any, tmp_path: Path) -> None:
+    np.savez(tmp_path / "p.npz", w=np.zeros(3, np.float32))
+    with pytest.raises(ValueError, match=r"path must be a whole .*p\.npz"):
+        column.parameters.load(tmp_path / "p.npz")

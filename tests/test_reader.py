@@ -194,7 +194,7 @@ def test_wrong_names_get_the_nearest() -> None:
 
 
 def test_a_missing_helper_is_said() -> None:
-    page = reader.page("classifier", "loss_and_grads", width=200).plain
+    page = reader.page("classifier", "fit", width=200).plain
     assert re.search(r"── SimpleNet ─+ in PyTorch only ──", page)
     assert "has none" in page
 
