@@ -180,3 +180,9 @@ def fit(
 
     (params, _), losses = jax.lax.scan(step, (params, adam_start(params)), batches)
     return params, losses
+
+
+if __name__ == "__main__":
+    from triptych.run import main
+
+    main(__file__)

@@ -172,3 +172,9 @@ def _branch(x: Array) -> Array:
     if x > 0:
         return x**2
     return -x
+
+
+if __name__ == "__main__":
+    from triptych.run import main
+
+    main(__file__)

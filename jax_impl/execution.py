@@ -109,3 +109,9 @@ def _step(
 ) -> tuple[Params, Array]:
     value, grads = loss_and_grads(params, x[rows], t[rows])
     return sgd_step(params, grads, learning_rate=learning_rate), value
+
+
+if __name__ == "__main__":
+    from triptych.run import main
+
+    main(__file__)

@@ -155,7 +155,7 @@ def affine(x: Float[Array, ""], w: Float[Array, ""], b: Float[Array, ""]) -> Gra
 
 @checked
 def shared(a: Float[Array, ""], b: Float[Array, ""]) -> Graph:
-    """C = a b, d = c + a, so dd/da = b + 1: a is used twice and collects both paths.
+    """c = a b, d = c + a, so dd/da = b + 1: a is used twice and collects both paths.
 
     Args:
         a: the input on two paths.
@@ -220,3 +220,9 @@ def chain_edges(x: Float[Array, ""]) -> dict[str, Array]:
         "db/da": jax.grad(lambda a: a + 3)(a),
         "dy/db": jax.grad(lambda b: b**2)(b),
     }
+
+
+if __name__ == "__main__":
+    from triptych.run import main
+
+    main(__file__)

@@ -126,3 +126,9 @@ def fit_with_optimizer(
         return sgd_step(params, grads, learning_rate=learning_rate), value
 
     return jax.lax.scan(epoch, params, length=epochs)
+
+
+if __name__ == "__main__":
+    from triptych.run import main
+
+    main(__file__)

@@ -173,3 +173,9 @@ def total_differential(
     """
     _, dy = jax.jvp(lambda w, b: w * x + b, (w, b), (dw, db))
     return dy
+
+
+if __name__ == "__main__":
+    from triptych.run import main
+
+    main(__file__)

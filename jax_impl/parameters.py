@@ -123,3 +123,9 @@ def load(
             raise ValueError(f"load: path must hold parameters like `like`, got {'; '.join(wrong)}")
         arrays = {name: arrays[name] for name in like}
     return from_numpy(arrays, device=device)
+
+
+if __name__ == "__main__":
+    from triptych.run import main
+
+    main(__file__)

@@ -138,3 +138,9 @@ def recorded(
     # forward, backward
     (d_w, d_b), text = jax.grad(graph, argnums=(0, 1), has_aux=True)(w, b)
     return operations, {"w": d_w, "b": d_b}, text
+
+
+if __name__ == "__main__":
+    from triptych.run import main
+
+    main(__file__)

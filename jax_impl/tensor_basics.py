@@ -229,3 +229,9 @@ def move(x: Shaped[Array, "*shape"], device: str) -> Shaped[Array, "*shape"]:
     Source: A 7.2.
     """
     return jax.device_put(x, jax.devices(device)[0])
+
+
+if __name__ == "__main__":
+    from triptych.run import main
+
+    main(__file__)

@@ -154,3 +154,9 @@ def recursion(x: Float[Array, ""], *, n: int) -> tuple[Array, Array]:
         return np.ones_like(x), np.zeros_like(x)
     y, d_x = recursion(x, n=n - 1)
     return y * x, d_x * x + y
+
+
+if __name__ == "__main__":
+    from triptych.run import main
+
+    main(__file__)

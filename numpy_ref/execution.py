@@ -93,3 +93,9 @@ def compiled_loop(
     Source: A 7.1.
     """
     raise RuntimeError(NO_COMPILER)
+
+
+if __name__ == "__main__":
+    from triptych.run import main
+
+    main(__file__)

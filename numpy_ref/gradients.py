@@ -148,7 +148,7 @@ def affine(x: Float[Array, ""], w: Float[Array, ""], b: Float[Array, ""]) -> Gra
 
 @checked
 def shared(a: Float[Array, ""], b: Float[Array, ""]) -> Graph:
-    """C = a b, d = c + a, so dd/da = b + 1: a is used twice and collects both paths.
+    """c = a b, d = c + a, so dd/da = b + 1: a is used twice and collects both paths.
 
     Args:
         a: the input on two paths.
@@ -204,3 +204,9 @@ def chain_edges(x: Float[Array, ""]) -> dict[str, Array]:
     b = a + 3
     one = np.ones_like(x)
     return {"da/dx": 2 * one, "db/da": one, "dy/db": 2 * b}
+
+
+if __name__ == "__main__":
+    from triptych.run import main
+
+    main(__file__)

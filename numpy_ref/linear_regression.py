@@ -126,3 +126,9 @@ def fit_with_optimizer(
         # update
         params = sgd_step(params, grads, learning_rate=learning_rate)
     return params, losses
+
+
+if __name__ == "__main__":
+    from triptych.run import main
+
+    main(__file__)

@@ -176,3 +176,9 @@ def _affine_grads(x: Array, w: Array, b: Array) -> dict[str, Array]:
     # backward
     d_y = np.ones_like(y)
     return {"x": d_y * w, "w": d_y * x, "b": d_y}
+
+
+if __name__ == "__main__":
+    from triptych.run import main
+
+    main(__file__)

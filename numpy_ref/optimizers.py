@@ -87,3 +87,9 @@ def adam_step(
         for name, p in params.items()
     }
     return params, {"step": step, "m": m, "v": v}
+
+
+if __name__ == "__main__":
+    from triptych.run import main
+
+    main(__file__)

@@ -170,3 +170,9 @@ def recorded(
     # backward
     grads = tape.backward("y")
     return operations, {name: grads[name] for name in ("w", "b")}, str(tape.values["y"])
+
+
+if __name__ == "__main__":
+    from triptych.run import main
+
+    main(__file__)

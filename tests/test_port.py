@@ -113,6 +113,7 @@ def mlp() -> Any:
     return torch.nn.Sequential(*layers)
 
 
+@functools.partial(jax.jit, static_argnames="approximate")
 def jax_mlp(params: Any, x: Any, approximate: bool = False) -> Any:
     h = jax.nn.gelu(x @ params["0.weight"].T + params["0.bias"], approximate=approximate)
     return h @ params["2.weight"].T + params["2.bias"]
@@ -154,7 +155,7 @@ def test_buffers_are_given_but_have_no_gradient() -> None:
 
     model = torch.nn.BatchNorm1d(3).eval()
     params = {name: p.numpy() for name, p in model.state_dict().items()}
-    params |= {"running_mean": np.float32([1, 2, 3]), "bias": np.float32([1, 2, 3])}
+    params |= {"running_mean": draw()[0][0], "bias": draw()[0][1]}
     names = ["output", *(f"gradient by params[{n!r}]" for n in ("weight", "bias"))]
     found = assert_agree(model, of_jax, params, draw()[1])
     assert [*found] == [*names, "gradient by input"]
@@ -167,11 +168,11 @@ def test_buffers_are_given_but_have_no_gradient() -> None:
     assert model.num_batches_tracked == 0
     assert params["num_batches_tracked"] == 0
     assert torch.equal(model.running_mean, torch.zeros(3))
-    assert np.array_equal(params["running_mean"], [1, 2, 3])
+    assert np.array_equal(params["running_mean"], draw()[0][0])
 
 
 def test_tied_weights_under_one_name_or_two() -> None:
-    class Tied(torch.nn.Module):  # type: ignore[misc]
+    class Tied(torch.nn.Module):  # type: ignore[name-defined, misc]
         def __init__(self) -> None:
             super().__init__()
             self.a, self.b = (torch.nn.Linear(3, 3, bias=False) for _ in "ab")
@@ -214,6 +215,7 @@ def test_structures_of_arguments_and_outputs() -> None:
         y = torch.tanh(params["layers"][0]["w"][rows] * params["scale"])
         return {"y": y, "rest": (torch.argmax(y, dim=1), [y > 0])}
 
+    @jax.jit  # type: ignore[untyped-decorator]
     def of_jax(params: Any, rows: Any) -> Any:
         y = jnp.tanh(params["layers"][0]["w"][rows] * params["scale"])
         return {"rest": [jnp.argmax(y, axis=1), (y > 0,)], "y": y}
@@ -263,10 +265,11 @@ def test_rounding_about_zero_needs_an_absolute_bound() -> None:
     def of_jax(shift: Any, x: Any) -> Any:
         return jax.nn.softmax(x + shift, axis=1)
 
+    functions = of_torch, jax.jit(of_jax)
     arguments = (np.float32(0.3), draw()[1])
     with pytest.raises(DisagreementError, match=r"gradient by shift, .* at \(\)"):
-        assert_agree(of_torch, of_jax, *arguments)
-    assert_agree(of_torch, of_jax, *arguments, absolute=1e-6)
+        assert_agree(*functions, *arguments)
+    assert_agree(*functions, *arguments, absolute=1e-6)
 
 
 def test_a_bound_of_ones_own() -> None:
@@ -329,7 +332,8 @@ MISTAKES: dict[str, tuple[Callable[..., Any], str]] = {
 
 @pytest.mark.parametrize("mistake", MISTAKES)
 def test_a_mistake_is_caught_and_named(mistake: str) -> None:
-    wrong, words = MISTAKES[mistake]
+    function, words = MISTAKES[mistake]
+    wrong = jax.jit(function)
     with pytest.raises(DisagreementError, match=words) as error:
         assert_agree(torch_loss, wrong, *draw())
     assert isinstance(error.value, AssertionError)
@@ -348,9 +352,10 @@ def test_a_detached_pytorch_output_has_gradient_zero() -> None:
         assert [*assert_agree(jax_loss, wrong, *draw(), gradients=False)] == ["output"]
 
 
-@torch.no_grad()  # type: ignore[untyped-decorator]
-def test_gradients_where_the_caller_has_switched_them_off() -> None:
-    assert "gradient by w" in assert_agree(torch_loss, jax_loss, *draw())
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
+def test_gradients_where_the_caller_has_switched_them_off(mode: Any) -> None:
+    with mode():
+        assert "gradient by w" in assert_agree(torch_loss, jax_loss, *draw())
 
 
 def test_exact_and_approximate_gelu() -> None:

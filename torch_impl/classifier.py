@@ -213,3 +213,9 @@ def fit(
         # update
         update.step()
     return {name: p.detach() for name, p in net.named_parameters()}, torch.stack(losses)
+
+
+if __name__ == "__main__":
+    from triptych.run import main
+
+    main(__file__)

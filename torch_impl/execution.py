@@ -159,3 +159,9 @@ def _no_cpp_compiler() -> str:
     except InvalidCxxCompiler:
         return "torch.compile needs a C++ compiler on a CPU: install g++ or clang++, or set CXX"
     return ""
+
+
+if __name__ == "__main__":
+    from triptych.run import main
+
+    main(__file__)

@@ -150,7 +150,7 @@ def affine(x: Float[Array, ""], w: Float[Array, ""], b: Float[Array, ""]) -> Gra
 
 @checked
 def shared(a: Float[Array, ""], b: Float[Array, ""]) -> Graph:
-    """C = a b, d = c + a, so dd/da = b + 1: a is used twice and collects both paths.
+    """c = a b, d = c + a, so dd/da = b + 1: a is used twice and collects both paths.
 
     Args:
         a: the input on two paths.
@@ -221,3 +221,9 @@ def chain_edges(x: Float[Array, ""]) -> dict[str, Array]:
 
 def _derivative(output: Array, node: Array) -> Array:
     return torch.autograd.grad(output, node, retain_graph=True)[0]
+
+
+if __name__ == "__main__":
+    from triptych.run import main
+
+    main(__file__)

@@ -162,3 +162,9 @@ def error_factor(x: Float[Array, " in"], *, learning_rate: float) -> Float[Array
     Source: C, which says so without the number: 0.9772 at its rate.
     """
     return 1 - 2 * learning_rate * (x @ x + 1)
+
+
+if __name__ == "__main__":
+    from triptych.run import main
+
+    main(__file__)

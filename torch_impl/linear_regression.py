@@ -144,3 +144,9 @@ def fit_with_optimizer(
     w = layer.weight.detach().reshape(())
     b = layer.bias.detach().reshape(())
     return {"w": w, "b": b}, torch.stack(losses)
+
+
+if __name__ == "__main__":
+    from triptych.run import main
+
+    main(__file__)

@@ -182,3 +182,9 @@ def total_differential(
     Source: E-graph.
     """
     return torch.func.jvp(lambda w, b: w * x + b, (w, b), (dw, db))[1]
+
+
+if __name__ == "__main__":
+    from triptych.run import main
+
+    main(__file__)

@@ -99,9 +99,9 @@ def load(
     Source: B, state.
     """
     content = Path(path).read_bytes()
+    is_torch = content.startswith(TORCH_FILES)
     try:
-        torch_file = content.startswith(TORCH_FILES)
-        arrays = _state_dict(path, content) if torch_file else safetensors.numpy.load(content)
+        arrays = _state_dict(path, content) if is_torch else safetensors.numpy.load(content)
     except (SafetensorError, KeyError) as error:
         raise ValueError(
             f"load: path must be a whole safetensors file of NumPy dtypes, got {path}: {error}"
@@ -132,9 +132,16 @@ def _state_dict(path: str | os.PathLike[str], content: bytes) -> dict[str, np.nd
         got = "an empty dict" if isinstance(found, dict) else f"a {type(found).__name__}"
         raise ValueError(f"{wanted}, got {path}, which holds {got}")
     for name, p in found.items():
-        tensor = isinstance(p, Array) and p.layout == torch.strided
+        tensor = isinstance(p, Array) and p.layout == torch.strided and p.device.type == "cpu"
         if not (isinstance(name, str) and tensor and p.dtype in STATE_DTYPES):
-            got = f"{p.dtype} {p.layout}" if isinstance(p, Array) else f"a {type(p).__name__}"
+            is_array = isinstance(p, Array)
+            got = f"{p.dtype}, {p.layout}, {p.device}" if is_array else f"a {type(p).__name__}"
             wants = "names and dense tensors of float16, float32 or float64"
             raise ValueError(f"{wanted}, with {wants}, got {path}, where {name!r} is {got}")
     return to_numpy(dict(found))
+
+
+if __name__ == "__main__":
+    from triptych.run import main
+
+    main(__file__)

@@ -132,3 +132,9 @@ def recorded(
     # backward
     d_w, d_b = torch.autograd.grad(y, (w, b))
     return operations, {"w": d_w, "b": d_b}, str(y)
+
+
+if __name__ == "__main__":
+    from triptych.run import main
+
+    main(__file__)

@@ -224,3 +224,9 @@ def move(x: Shaped[Array, "*shape"], device: str) -> Shaped[Array, "*shape"]:
     Source: A 7.2.
     """
     return x.to(device)
+
+
+if __name__ == "__main__":
+    from triptych.run import main
+
+    main(__file__)

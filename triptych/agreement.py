@@ -67,8 +67,9 @@ def distance(name: str, a: np.ndarray, b: np.ndarray, unit: Unit) -> Distance:
     index = tuple(map(int, np.unravel_index(np.argmax(apart), a.shape)))
     value = float(apart[index])
     if unit == "eps" and a.dtype.kind == "f" and value > 0:
-        scale = float(np.max(np.abs(b))) * float(np.finfo(b.dtype).eps)
-        value = value / scale if scale > 0 else np.inf
+        # an infinity that both have is equal; it is no scale for the others
+        scale = float(np.max(np.abs(b), where=np.isfinite(b), initial=0))
+        value = value / (scale * float(np.finfo(b.dtype).eps)) if scale > 0 else np.inf
     return Distance(value, index)
 
 

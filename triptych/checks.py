@@ -28,7 +28,9 @@ import numpy as np
 from jaxtyping import Bool, Float, Int, Num
 
 Function = TypeVar("Function", bound=Callable[..., Any])
-Layout = Mapping[str, tuple[str, ...]]
+Dims = tuple[tuple[str, int | None], ...]
+"""Each dimension of a shape: its name, and its size where the name is a number."""
+Layout = Mapping[str, Dims]
 """The dimensions of each entry of a parameter dictionary."""
 
 
@@ -84,9 +86,19 @@ FAMILIES = {
 }
 
 
+_SPELLED: dict[Any, str] = {}
+
+
 def dtype_name(x: Any) -> str:
     """The name of an array's dtype, spelled alike for every framework: "float32"."""
-    return str(x.dtype).removeprefix("torch.")
+    name = _SPELLED.get(x.dtype)  # spelling a dtype takes longer than all else here
+    if name is None:
+        name = _SPELLED[x.dtype] = str(x.dtype).removeprefix("torch.")
+    return name
+
+
+def _dims(text: str) -> Dims:
+    return tuple((dim, int(dim) if dim.isdigit() else None) for dim in text.split())
 
 
 def kind(value: Any) -> str:
@@ -153,30 +165,29 @@ class _Call:
                     f"{self.dtype[0]}, got dtype {dtype}"
                 )
 
-    def shape(self, name: str, value: Any, dims: tuple[str, ...]) -> None:
+    def shape(self, name: str, value: Any, dims: Dims) -> None:
         shape = tuple(value.shape)
-        many = [i for i, dim in enumerate(dims) if dim.startswith("*")]
-        if many and len(shape) >= len(dims) - 1:
-            start, stop = many[0], len(shape) - (len(dims) - 1 - many[0])
-            sizes = (*shape[:start], shape[start:stop], *shape[stop:])
-        else:
-            sizes = shape
+        sizes: tuple[Any, ...] = shape
+        if dims and dims[0][0].startswith("*"):  # any number of dimensions, then the named ones
+            rest = len(shape) - (len(dims) - 1)
+            sizes = (shape[:rest], *shape[rest:]) if rest >= 0 else shape
         if len(sizes) != len(dims):
             raise self.wrong_shape(name, dims, shape)
-        for dim, size in zip(dims, sizes, strict=True):
-            known = (int(dim), "") if dim.isdigit() else self.sizes.setdefault(dim, (size, name))
-            if size != known[0]:
+        for (dim, fixed), size in zip(dims, sizes, strict=True):
+            known = self.sizes.setdefault(dim, (size, name))[0] if fixed is None else fixed
+            if size != known:
                 raise self.wrong_shape(name, dims, shape)
         if 0 in shape:
             raise self.wrong_value(name, "an array with at least one element", f"shape {shape}")
 
-    def wrong_shape(self, name: str, dims: tuple[str, ...], got: tuple[int, ...]) -> ValueError:
+    def wrong_shape(self, name: str, dims: Dims, got: tuple[int, ...]) -> ValueError:
+        names = [dim for dim, _ in dims]
         known = [
             f"{dim} = {self.sizes[dim][0]} (from {self.sizes[dim][1]})"
-            for dim in dims
+            for dim in names
             if dim in self.sizes and self.sizes[dim][1] != name
         ]
-        expected = f"of shape ({', '.join(dims)}{',' if len(dims) == 1 else ''})"
+        expected = f"of shape ({', '.join(names)}{',' if len(names) == 1 else ''})"
         given = f" where {', '.join(known)}" if known else ""
         return self.wrong_value(name, expected + given, f"shape {got}")
 
@@ -198,9 +209,7 @@ class _Call:
                 name, f"in 0 .. {size - 1} ({axis} = {size}, from {source})", f"{bad}"
             )
 
-    def flat_dict(
-        self, name: str, value: Any, layout: Mapping[str, tuple[str, ...]] | None
-    ) -> None:
+    def flat_dict(self, name: str, value: Any, layout: Layout | None) -> None:
         if not isinstance(value, dict):
             raise self.wrong_type(name, "a dict of arrays", value)
         if layout is not None and value.keys() != layout.keys():
@@ -221,7 +230,9 @@ class _Call:
                 self.shape(entry, array, layout[key])
 
     def like_params(self, name: str, value: Any, params: Mapping[str, Any]) -> None:
-        layout = {key: tuple(str(size) for size in array.shape) for key, array in params.items()}
+        layout = {
+            key: tuple((str(size), size) for size in array.shape) for key, array in params.items()
+        }
         self.flat_dict(name, value, layout)
 
 
@@ -230,7 +241,7 @@ Rule = Callable[[_Call, str, Any], Any]
 
 
 def _array_rule(annotation: Any) -> Rule:
-    dims = tuple(annotation.dim_str.split())
+    dims = _dims(annotation.dim_str)
     dtypes = _dtypes(annotation)
 
     def rule(call: _Call, name: str, value: Any) -> Any:
@@ -243,7 +254,7 @@ def _array_rule(annotation: Any) -> Rule:
 
 
 def _dict_rule(layout: Mapping[str, str] | None) -> Rule:
-    dims = None if layout is None else {key: tuple(text.split()) for key, text in layout.items()}
+    dims = None if layout is None else {key: _dims(text) for key, text in layout.items()}
 
     def rule(call: _Call, name: str, value: Any) -> Any:
         call.flat_dict(name, value, dims)

@@ -33,12 +33,13 @@ CONCEPTS = (
 BOUNDARY = "__init__"
 """Where arrays enter and leave a column: no concept, but the same rules apply."""
 
-DOCSTRING, IMPORTS, FUNCTION, CLASS, STATEMENTS = (
+DOCSTRING, IMPORTS, FUNCTION, CLASS, STATEMENTS, MAIN = (
     "docstring",
     "imports",
     "function",
     "class",
     "statements",
+    "main",
 )
 
 
@@ -149,7 +150,7 @@ class Block(NamedTuple):
     """A stretch of a file that belongs together; the blocks of a file hold all of its text."""
 
     kind: str
-    """DOCSTRING, IMPORTS (with the constants below them), FUNCTION, CLASS or STATEMENTS."""
+    """DOCSTRING, IMPORTS (with the constants below them), FUNCTION, CLASS, STATEMENTS or MAIN."""
     name: str
     """Of the definition; for STATEMENTS of the one above."""
     cells: tuple[Cell, ...]
@@ -179,6 +180,12 @@ class Module(NamedTuple):
         """The second paragraph of the docstring: what this framework does differently here."""
         paragraphs = self.docstring.split("\n\n")
         return paragraphs[1] if len(paragraphs) > 1 else ""
+
+    @property
+    def main(self) -> str:
+        """What stands under `if __name__ == "__main__":`, that line included; "" if nothing."""
+        cells = (cell for block in self.blocks if block.kind == MAIN for cell in block.cells)
+        return "\n".join(cell.text for cell in cells)
 
     @property
     def functions(self) -> tuple[Definition, ...]:
@@ -367,6 +374,8 @@ def _blocks(tree: ast.Module, starts: Sequence[int], lines: Sequence[str]) -> It
         if isinstance(node, _DEFINITIONS):
             kind = CLASS if isinstance(node, ast.ClassDef) else FUNCTION
             name = node.name
+        elif isinstance(node, ast.If) and ast.unparse(node.test) == "__name__ == '__main__'":
+            kind = MAIN
         elif index == 0 and ast.get_docstring(tree) is not None:
             kind = DOCSTRING
         elif not pieces or pieces[-1][0] in (DOCSTRING, IMPORTS):
@@ -388,9 +397,15 @@ def _blocks(tree: ast.Module, starts: Sequence[int], lines: Sequence[str]) -> It
 
 
 def sections(modules: Sequence[Module]) -> tuple[Section, ...]:
-    """The blocks of the same name beside each other, in the order of the files."""
+    """The blocks of the same name beside each other, in the order of the files.
+
+    Without the MAIN blocks: they run a file, and say nothing about the column.
+    """
     order: list[tuple[str, str]] = []
-    found = [{(block.kind, block.name): block for block in module.blocks} for module in modules]
+    found = [
+        {(block.kind, block.name): block for block in module.blocks if block.kind != MAIN}
+        for module in modules
+    ]
     for blocks in found:
         at = 0
         for key in blocks:
