@@ -32,8 +32,10 @@ def printed(width: int, **options: Any) -> tuple[str, show.Outcome]:
 
 
 @pytest.mark.usefixtures("all_columns")
-def test_everything_agrees() -> None:
+def test_everything_agrees(agree: Any) -> None:
     text, outcome = printed(120)
+    for row in outcome.rows:
+        agree.row(row)
     assert outcome.failures == []
     assert len(outcome.rows) == 2 * 2 * len(compare.EXHIBITS)
     assert len(outcome.trainings) == 6

@@ -30,6 +30,22 @@ class Distance(NamedTuple):
     where: tuple[int, ...]
 
 
+class Row(NamedTuple):
+    """How far one column is from another in one quantity: a line of the agreement table."""
+
+    concept: str
+    quantity: str
+    dtype: str
+    device: str
+    pair: str
+    distance: float
+    unit: str
+    bound: float
+    holds: bool
+    note: str
+    """Where they differ most, or why there is no distance."""
+
+
 def distance(name: str, a: np.ndarray, b: np.ndarray, unit: Unit) -> Distance:
     """The largest distance between two arrays of one shape and one dtype.
 

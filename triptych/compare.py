@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from triptych import data
-from triptych.agreement import DisagreementError, Unit, distance
+from triptych.agreement import DisagreementError, Row, Unit, distance
 from triptych.calls import Column, missing, precision
 from triptych.columns import COLUMNS
 
@@ -37,22 +37,6 @@ class Exhibit(NamedTuple):
     def bound(self, column: str, dtype: str) -> float:
         """The largest distance allowed."""
         return self.bounds.get(f"{column} {dtype}", self.bounds.get(column, 0.0))
-
-
-class Row(NamedTuple):
-    """How far one column is from the reference in one quantity."""
-
-    concept: str
-    quantity: str
-    dtype: str
-    device: str
-    pair: str
-    distance: float
-    unit: str
-    bound: float
-    holds: bool
-    note: str
-    """Where they differ most, or why there is no distance."""
 
 
 def flat(result: Any, name: str = "") -> Named:

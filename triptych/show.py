@@ -11,13 +11,13 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 from rich.text import Text
 
+from triptych.agreement import Row
 from triptych.calls import Column, missing, precision
 from triptych.columns import COLUMNS, DISPLAY_NAMES
 from triptych.compare import (
     EPOCHS,
     EXHIBITS,
     TRAINED,
-    Row,
     Training,
     agreement,
     drift,
@@ -53,7 +53,8 @@ def compare(
         What was found.
     """
     rows = _measure(console, dtypes, device, concept)
-    console.print(_agreement_table(rows, console.width))
+    console.print("[bold]How far from NumPy?[/]")
+    console.print(agreement_table(rows, console.width))
     failures = [
         f"{row.concept}, {row.quantity}, {row.dtype}, {row.pair}: {_far(row)}"
         for row in rows
@@ -113,39 +114,62 @@ def _cell(row: Row) -> Text:
     return Text(f"{row.distance:.2g} ≤ {row.bound:.2g}")
 
 
-def _agreement_table(rows: Sequence[Row], width: int) -> Table:
-    dtypes = list(dict.fromkeys(row.dtype for row in rows))
+def agreement_table(rows: Sequence[Row], width: int) -> Table:
+    """The agreement table: a line for each quantity, a column for each pair, dtype and device.
+
+    Args:
+        rows: what was measured; several of one quantity, pair, dtype and device count as the worst.
+        width: of the terminal; a narrow one gets the furthest pair only.
+
+    Returns:
+        A table to print.
+    """
+    worst: dict[tuple[str, str, str], dict[tuple[str, str, str], Row]] = {}
+    for row in rows:
+        cells = worst.setdefault((row.concept, row.quantity, row.unit), {})
+        place = (row.pair, row.dtype, row.device)
+        cells[place] = max(cells.get(place, row), row, key=_badness)
+    places = list(dict.fromkeys(place for cells in worst.values() for place in cells))
+    wide = width >= 48 + 16 * len(places)
     table = Table(
-        title="How far from NumPy?",
         caption="equal: every bit, a zero's sign aside. ulp: units in the last place, element by "
         "element. eps: max|a - b| / max|b| in machine epsilons. absolute: max|a - b|.",
         box=box.SIMPLE_HEAD,
-        title_justify="left",
         caption_justify="left",
     )
-    wide = width >= WIDE
     table.add_column("concept", style="bold")
     table.add_column("quantity")
     table.add_column("unit")
     if wide:
-        for name in COLUMNS[1:]:
-            for dtype in dtypes:
-                table.add_column(f"{DISPLAY_NAMES[name]}\n{dtype}", justify="right")
+        for pair, dtype, device in places:
+            table.add_column(
+                "\n".join([_names(pair), dtype, *([device] if device != "cpu" else [])]),
+                justify="right",
+            )
     else:
         table.add_column("furthest", justify="right")
+        table.add_column("of", style="dim")
     last = ""
-    for exhibit in EXHIBITS:
-        mine = [r for r in rows if (r.concept, r.quantity) == (exhibit.concept, exhibit.quantity)]
-        if not mine:
-            continue
+    for (concept, quantity, unit), cells in worst.items():
+        head = (concept if concept != last else "", quantity, unit)
+        last = concept
         if wide:
-            cells = [_cell(r) for name in COLUMNS[1:] for r in mine if r.pair.endswith(name)]
+            table.add_row(*head, *[_cell(cells[p]) if p in cells else "" for p in places])
         else:
-            cells = [_cell(max(mine, key=lambda r: (not r.holds, r.distance / (r.bound or 1))))]
-        head = exhibit.concept if exhibit.concept != last else ""
-        table.add_row(head, exhibit.quantity, exhibit.unit, *cells)
-        last = exhibit.concept
+            row = max(cells.values(), key=_badness)
+            exact = row.holds and row.distance == 0
+            table.add_row(*head, _cell(row), "all" if exact else f"{_names(row.pair)} {row.dtype}")
     return table
+
+
+def _badness(row: Row) -> tuple[bool, float]:
+    apart = row.distance / row.bound if row.bound else row.distance
+    return not row.holds, -1 if apart != apart else apart
+
+
+def _names(pair: str) -> str:
+    first, second = (DISPLAY_NAMES[name] for name in pair.split("/"))
+    return second if first == DISPLAY_NAMES[COLUMNS[0]] else f"{first}/{second}"
 
 
 def _train(console: Console, dtypes: Sequence[str], device: str) -> list[Training]:
