@@ -63,7 +63,8 @@ def loss_and_grads(
     y = predict(params, x)
     r = y - t
     loss = np.mean(r**2)
-    # backward: the mean, the square, then the sum over points
+    # backward
+    # the mean, the square, then the sum over points
     d_r = (1 / r.size) * (2 * r)
     d_w = np.sum(d_r * x)
     d_b = np.sum(d_r)

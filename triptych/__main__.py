@@ -5,8 +5,12 @@ import json
 import os
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from triptych.columns import UnknownNameError
+from triptych.columns import COLUMNS, DISPLAY_NAMES, UnknownNameError, concepts
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 
 def parser() -> argparse.ArgumentParser:
@@ -30,6 +34,19 @@ def parser() -> argparse.ArgumentParser:
     read.add_argument("concept", nargs="?", help="without one: list what there is")
     read.add_argument("function", nargs="?", help="without one: the whole concept")
     read.add_argument("--dim-same", action="store_true", help="dim the lines that do not differ")
+    read.add_argument("--svg", metavar="FILE", help="write a picture, 160 columns wide, instead")
+
+    run = commands.add_parser("run", help="print what the documents print about a concept")
+    run.add_argument("concept", help="one of those that `triptych read` lists")
+    run.add_argument("--column", metavar="NAME", help="numpy_ref, torch_impl or jax_impl")
+    run.add_argument("--dtype", choices=("float32", "float64"), default="float64")
+    run.add_argument("--device", default="cpu", metavar="NAME", help="cpu (default) or cuda")
+
+    claims = commands.add_parser("claims", help="check every number that the documents print")
+    claims.add_argument("id", nargs="?", help="one claim in full; without one: the table")
+    claims.add_argument("--errata", action="store_true", help="only the documents' mistakes")
+    claims.add_argument("--column", metavar="NAME", help="only this one")
+    claims.add_argument("--json", action="store_true", help="print JSON for a machine")
     return top
 
 
@@ -44,7 +61,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     options = parser().parse_args(arguments)
     try:
-        return {"compare": _compare, "read": _read}[options.command](options)
+        commands = {"compare": _compare, "read": _read, "run": _run, "claims": _claims}
+        return commands[options.command](options)
     except UnknownNameError as error:
         print(f"triptych: {error}", file=sys.stderr)
         return 2
@@ -57,9 +75,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
 
 
-def _compare(options: argparse.Namespace) -> int:
+def _console(*, quiet: bool = False) -> "Console":
     from rich.console import Console
 
+    class Patient(Console):
+        def on_broken_pipe(self) -> None:
+            raise BrokenPipeError  # rich would end with status 1, which says "disagrees" here
+
+    return Patient(quiet=quiet)
+
+
+def _compare(options: argparse.Namespace) -> int:
     from triptych import compare, show
     from triptych.calls import usable
 
@@ -70,7 +96,7 @@ def _compare(options: argparse.Namespace) -> int:
         print(f"triptych compare: {reason}", file=sys.stderr)
         return 2
     outcome = show.compare(
-        Console(quiet=options.json),
+        _console(quiet=options.json),
         dtypes=(options.dtype,) if options.dtype else compare.DTYPES,
         device=options.device,
         concept=options.concept,
@@ -81,16 +107,63 @@ def _compare(options: argparse.Namespace) -> int:
 
 
 def _read(options: argparse.Namespace) -> int:
-    from rich.console import Console
-
     from triptych import reader
 
-    console = Console()
+    console = _console()
     if options.concept is None:
         reader.list_concepts(console)
+    elif options.svg:
+        reader.picture(options.svg, options.concept, options.function, dim_same=options.dim_same)
     else:
         reader.read(options.concept, options.function, console=console, dim_same=options.dim_same)
     return 0
+
+
+def _columns(name: str | None) -> tuple[str, ...]:
+    if name not in (None, *COLUMNS):
+        raise UnknownNameError("column", name, COLUMNS)
+    return (name,) if name else COLUMNS
+
+
+def _run(options: argparse.Namespace) -> int:
+    from triptych.calls import missing, usable
+    from triptych.run import run
+
+    if options.concept not in concepts():
+        raise UnknownNameError("concept", options.concept, concepts())
+    chosen = _columns(options.column)
+    if reason := usable(options.device, chosen):
+        print(f"triptych run: {reason}", file=sys.stderr)
+        return 2
+    for name in chosen:
+        if len(chosen) > 1:
+            print(f"{'' if name == chosen[0] else chr(10)}== {DISPLAY_NAMES[name]} ==")
+        if reason := missing(name):
+            print(f"did not run: {reason}")
+        else:
+            device = "cpu" if name == "numpy_ref" else options.device
+            run(options.concept, name, dtype=options.dtype, device=device)
+    sys.stdout.flush()
+    return 0
+
+
+def _claims(options: argparse.Namespace) -> int:
+    from triptych import claims
+
+    chosen = _columns(options.column)
+    wanted = [claims.claim(options.id)] if options.id else claims.claims()
+    if options.errata:
+        wanted = [claim for claim in wanted if claim in claims.mistakes()]
+    results = claims.check_all(chosen, only=wanted)
+    if options.json:
+        print(json.dumps(claims.as_records(results), indent=1, ensure_ascii=False))
+    elif options.id:
+        claims.explain(options.id, _console(), results)
+    else:
+        console = _console()
+        claims.table(results, console)
+        console.print(claims.summary(results))
+    return 1 if any(result.verdict == "WRONG" for result in results) else 0
 
 
 if __name__ == "__main__":

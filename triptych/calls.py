@@ -3,7 +3,7 @@
 import contextlib
 import importlib
 import importlib.util
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -72,11 +72,11 @@ def precision(dtype: str) -> Iterator[None]:
             yield
 
 
-def usable(device: str) -> str:
-    """Why no column can use a device; "" if PyTorch or JAX can."""
+def usable(device: str, names: Sequence[str] = COLUMNS) -> str:
+    """Why none of these columns can use a device; "" if one can."""
     found = {"cpu"}
-    for name in COLUMNS:
+    for name in names:
         if not missing(name):
             found.update(Column(name).devices())
-    names = " and ".join(sorted(found))
-    return "" if device in found else f"no device {device!r}; usable here: {names}"
+    listed = " and ".join(sorted(found))
+    return "" if device in found else f"no device {device!r}; usable here: {listed}"

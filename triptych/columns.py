@@ -54,7 +54,8 @@ class UnknownNameError(ValueError):
         close += [known for known in existing if name and name.lower() in known.lower()]
         self.nearest = tuple(dict.fromkeys(close))[:3]
         near = f"; did you mean {' or '.join(self.nearest)}?" if self.nearest else "."
-        super().__init__(f"no {what} {name!r}{near} There are: {', '.join(existing)}")
+        listed = f": {', '.join(existing)}" if len(existing) <= 20 else f" {len(existing)}"
+        super().__init__(f"no {what} {name!r}{near} There are{listed}")
 
 
 class Cell(NamedTuple):

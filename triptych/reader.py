@@ -1,9 +1,11 @@
 """The three columns on a terminal: side by side, lined up, with what differs marked."""
 
+import io
 import os
 import textwrap
 from collections.abc import Iterator, Sequence
 from itertools import zip_longest
+from pathlib import Path
 from typing import NamedTuple
 
 from rich.console import Console
@@ -15,6 +17,8 @@ from triptych.columns import Cell, Module, Row, Section
 
 SIDE_BY_SIDE = 120
 """The narrowest terminal that gets three panes; below, the columns stand one under another."""
+PICTURE = 160
+"""The width of a picture, in characters."""
 COLORS = {"numpy_ref": "bright_blue", "torch_impl": "bright_red", "jax_impl": "bright_green"}
 TITLES = {columns.DOCSTRING: "module docstring", columns.IMPORTS: "imports"}
 
@@ -63,6 +67,29 @@ def read(
             console.print(text, soft_wrap=True)
     else:
         console.print(text, soft_wrap=True)
+
+
+def picture(
+    path: str, concept: str, function: str | None = None, *, dim_same: bool = False
+) -> None:
+    """Write what `read` prints on a wide terminal as an SVG picture.
+
+    Args:
+        path: the file.
+        concept: as for `read`.
+        function: as for `read`.
+        dim_same: as for `read`.
+
+    Raises:
+        UnknownNameError: there is no such concept or function; the message names the nearest.
+        OSError: the file cannot be written.
+    """
+    text = page(concept, function, width=PICTURE, dim_same=dim_same)
+    console = Console(record=True, width=PICTURE, file=io.StringIO(), force_terminal=True)
+    console.print(text, soft_wrap=True)
+    # a fixed identifier: the same source gives the same bytes
+    svg = console.export_svg(title=f"triptych read {concept} {function or ''}", unique_id="reader")
+    Path(path).write_text(svg, encoding="utf-8")
 
 
 def list_concepts(console: Console) -> None:

@@ -96,13 +96,15 @@ def main(file: str, arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--device", default="cpu", help='"cpu", the default, or "cuda"')
     options = parser.parse_args(arguments)
     try:
+        check_device(column, options.device, Column(column).devices())
+    except ValueError as error:
+        parser.error(str(error))
+    try:
         run(concept, column, dtype=options.dtype, device=options.device)
         sys.stdout.flush()
     except BrokenPipeError:
         # whoever read the output has seen enough; nothing is left to flush
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    except ValueError as error:
-        parser.error(str(error).removeprefix("run: "))
 
 
 # The page
