@@ -1,0 +1,119 @@
+"""The command line: names that do not exist, pipes, interruptions, exit status."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from triptych.__main__ import main
+
+ROOT = Path(__file__).parents[1]
+
+
+def triptych(*words: str, **settings: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "triptych", *words],
+        capture_output=True, text=True, check=False, cwd=ROOT, env=os.environ | settings,
+    )  # fmt: skip
+
+
+def test_help_names_every_command() -> None:
+    done = triptych("--help")
+    assert done.returncode == 0
+    for command in ("compare", "read", "run", "claims"):
+        assert re.search(rf"^ +{command} ", done.stdout, re.MULTILINE)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["read", "clasifier"], "no concept 'clasifier'; did you mean classifier?"),
+        (["read", "classifier", "lodgits"], "did you mean logits?"),
+        (["run", "gradient"], "did you mean gradients?"),
+        (["run", "gradients", "--column", "numpy"], "did you mean numpy_ref?"),
+        (["run", "gradients", "--device", "tpu"], "no device 'tpu'; usable here: cpu"),
+        (["claims", "B-cuont"], "did you mean B-count"),
+        (["claims", "--column", "torch"], "did you mean torch_impl?"),
+        (["compare", "--concept", "optimiser"], "did you mean optimizers?"),
+        (["compare", "--device", "gpu"], "no device 'gpu'; usable here: cpu"),
+    ],
+)
+def test_wrong_names(words: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(words) == 2
+    assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("words", [[], ["reed"], ["read", "--dim"], ["compare", "--dtype", "int8"]])
+def test_wrong_usage(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    if words == ["read", "--dim"]:  # an unambiguous beginning of an option is that option
+        assert main(words) == 0
+    else:
+        with pytest.raises(SystemExit) as stop:
+            main(words)
+        assert stop.value.code == 2
+        assert "usage: triptych" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "words",
+    ["read classifier", "read", "run gradients --column numpy_ref", "claims --column numpy_ref"],
+)
+def test_a_closed_pipe_ends_quietly(words: str) -> None:
+    done = subprocess.run(
+        f"{sys.executable} -m triptych {words} | head -3; exit ${{PIPESTATUS[0]}}",
+        shell=True, executable="/bin/bash", capture_output=True, text=True, check=False, cwd=ROOT,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    assert len(done.stdout.splitlines()) == 3
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals are POSIX's")
+def test_an_interruption_ends_quietly() -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "triptych", "compare"],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT,
+        # a shell starts background jobs with interruptions ignored
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )  # fmt: skip
+    time.sleep(2)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert said.strip() == "triptych: stopped"
+
+
+def test_piped_output_is_plain() -> None:
+    for words in (["read", "gradients", "chain"], ["claims", "B-count"], ["run", "optimizers"]):
+        assert "\x1b" not in triptych(*words, COLUMNS="120").stdout
+
+
+def test_run_prints_every_column(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["run", "linear_regression"]) == 0
+    out = capsys.readouterr().out
+    parts = re.split(r"^== (NumPy|PyTorch|JAX) ==\n", out, flags=re.MULTILINE)[1:]
+    assert parts[::2] == ["NumPy", "PyTorch", "JAX"]
+    assert len({part.strip() for part in parts[1::2]}) == 1
+
+
+def test_claims_status_and_json(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["claims", "B-count", "--json", "--column", "numpy_ref"]) == 0
+    (record,) = json.loads(capsys.readouterr().out)
+    assert record["verdict"] == "erratum"
+    assert main(["claims", "--errata", "--column", "numpy_ref"]) == 0
+    assert "0 hold" in " ".join(capsys.readouterr().out.split())
+
+
+def test_the_picture_in_the_readme_is_what_the_command_draws(tmp_path: Path) -> None:
+    path = tmp_path / "reader.svg"
+    assert main(["read", "linear_regression", "loss_and_grads", "--svg", str(path)]) == 0
+    shown = ROOT / "docs" / "reader.svg"
+    assert path.read_text(encoding="utf-8") == shown.read_text(encoding="utf-8"), (
+        "run: triptych read linear_regression loss_and_grads --svg docs/reader.svg"
+    )
