@@ -13,6 +13,7 @@ import pytest
 
 from triptych import run
 from triptych.columns import CONCEPTS, DISPLAY_NAMES, UnknownNameError, load_column
+from triptych.data import DOCUMENTS
 
 ROOT = Path(run.__file__).parent.parent
 SAME = ("gradients", "linear_layer", "linear_regression", "classifier")
@@ -245,7 +246,7 @@ def test_main_takes_a_dtype(capsys: pytest.CaptureFixture[str]) -> None:
     [
         (["--speed", "9"], r"[--dtype {float64,float32}]"),
         (["--dtype", "int8"], "choose from"),
-        (["--device", "tpu"], "error: device must be 'cpu' on this machine, got 'tpu'"),
+        (["--device", "tpu"], "device must be 'cpu' on this machine, got 'tpu'"),
     ],
 )
 def test_a_wrong_option_says_what_there_is(
@@ -322,7 +323,7 @@ def test_a_column_is_imported_when_it_is_asked_for() -> None:
 def test_every_concept_can_run() -> None:
     assert tuple(LITERAL) == tuple(run._PRINTERS)
     assert set(run._PRINTERS) == set(CONCEPTS)
-    assert {key for keys, _ in run._PRINTERS.values() for key in keys} == set(run.DOCUMENTS)
+    assert {key for keys, _ in run._PRINTERS.values() for key in keys} == set(DOCUMENTS)
 
 
 def test_an_unknown_name_gets_the_nearest() -> None:
@@ -343,5 +344,5 @@ def test_an_unknown_dtype_or_device_is_refused() -> None:
 def test_the_headings_name_the_documents(concept: str) -> None:
     lines = printed(concept, "numpy_ref")
     headings = [line for above, line in pairwise(lines) if not above]
-    found = {key for line in headings for key in line.partition(":")[0] if key in run.DOCUMENTS}
+    found = {key for line in headings for key in line.partition(":")[0] if key in DOCUMENTS}
     assert found == set(run._PRINTERS[concept][0])

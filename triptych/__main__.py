@@ -152,8 +152,8 @@ def _claims(options: argparse.Namespace) -> int:
 
     chosen = _columns(options.column)
     wanted = [claims.claim(options.id)] if options.id else claims.claims()
-    if options.errata:
-        wanted = [claim for claim in wanted if claim in claims.mistakes()]
+    if options.errata and not options.id:
+        wanted = claims.mistakes()
     results = claims.check_all(chosen, only=wanted)
     if options.json:
         print(json.dumps(claims.as_records(results), indent=1, ensure_ascii=False))
@@ -163,7 +163,7 @@ def _claims(options: argparse.Namespace) -> int:
         console = _console()
         claims.table(results, console)
         console.print(claims.summary(results))
-    return 1 if any(result.verdict == "WRONG" for result in results) else 0
+    return 1 if any(result.verdict == claims.WRONG for result in results) else 0
 
 
 if __name__ == "__main__":

@@ -29,18 +29,12 @@ from rich.text import Text
 from triptych import columns, data
 from triptych.calls import Column, missing, precision
 from triptych.columns import COLUMNS, DISPLAY_NAMES, UnknownNameError
+from triptych.data import DOCUMENTS
 
 HOLDS, DIFFERS, ERRATUM, WRONG, MISSING = "holds", "differs", "erratum", "WRONG", "not installed"
 """The verdicts: as printed; otherwise, as claims.toml says of this column; otherwise, since the
 document is wrong; not what claims.toml expects; the framework is not there."""
 
-DOCUMENTS = {
-    "A": "Medical AI with Python, P21, chapter 7: tensors and automatic differentiation",
-    "B": "Medical AI with Python, chapter 8: defining a neural network in PyTorch",
-    "C": "PyTorch: a simple one-layer linear model and automatic differentiation, 2026-01-26",
-    "D": "a note on PyTorch's autograd engine",
-    "E": "Linear regression with PyTorch's automatic differentiation, part 1",
-}
 ABSENT = "none"
 """The text of a column that lacks the function or class."""
 

@@ -35,6 +35,14 @@ __all__ = [
 Params = dict[str, np.ndarray]
 Samples = tuple[np.ndarray, np.ndarray]
 
+DOCUMENTS = {
+    "A": "Medical AI with Python, P21, chapter 7: tensors and automatic differentiation",
+    "B": "Medical AI with Python, chapter 8: defining a neural network in PyTorch",
+    "C": "PyTorch: a simple one-layer linear model and automatic differentiation, 2026-01-26",
+    "D": "a note on PyTorch's autograd engine",
+    "E": "Linear regression with PyTorch's automatic differentiation, part 1",
+}
+"""The documents, by the letters under which they are cited."""
 FEATURES = ("age", "bmi", "glucose", "blood pressure")
 """The columns of x in `diabetes`: years, kg/m2, mg/dl, mmHg, before they are standardised."""
 CLASSES = ("low", "middle", "high")

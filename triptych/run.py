@@ -26,17 +26,11 @@ from triptych import columns, data
 from triptych.calls import Column, precision
 from triptych.checks import check_device
 from triptych.columns import UnknownNameError
+from triptych.data import DOCUMENTS
 
 __all__ = ["DOCUMENTS", "DTYPES", "WIDTH", "main", "run"]
 
 DTYPES = ("float64", "float32")
-DOCUMENTS = {
-    "A": "Medical AI with Python, P21, chapter 7: tensors and automatic differentiation",
-    "B": "Medical AI with Python, chapter 8: defining a neural network in PyTorch",
-    "C": "PyTorch: a simple one-layer linear model and automatic differentiation",
-    "D": "a note on PyTorch's autograd engine",
-    "E": "Linear regression with PyTorch's automatic differentiation, part 1",
-}
 WIDTH = 80
 """No line is longer; a column's own words are broken to fit."""
 

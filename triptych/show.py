@@ -11,6 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 from rich.text import Text
 
+from triptych import claims
 from triptych.agreement import Row
 from triptych.calls import Column, missing, precision
 from triptych.columns import COLUMNS, DISPLAY_NAMES
@@ -34,6 +35,7 @@ class Outcome(NamedTuple):
 
     rows: list[Row]
     trainings: list[Training]
+    claims: list[claims.Result]
     failures: list[str]
     """What disagrees, one line each."""
 
@@ -60,6 +62,14 @@ def compare(
         for row in rows
         if not row.holds
     ]
+    checked = _check_claims(console) if concept is None and device == "cpu" else []
+    if checked:
+        console.print(f"\n[bold]Is the tutorial right?[/] {claims.summary(checked)}\n")
+        failures += [
+            f"claim {r.claim.id}, {r.column}: {r.text} instead of {r.expected}"
+            for r in checked
+            if r.verdict == claims.WRONG
+        ]
     trainings: list[Training] = []
     if concept in (None, "classifier"):
         trainings = _train(console, dtypes, device)
@@ -69,7 +79,7 @@ def compare(
         if reason := missing(name):
             console.print(f"[yellow]{DISPLAY_NAMES[name]} did not run: {reason}[/]")
     console.print(_verdict(rows, failures))
-    return Outcome(rows, trainings, failures)
+    return Outcome(rows, trainings, checked, failures)
 
 
 def _progress(console: Console) -> Progress:
@@ -94,6 +104,12 @@ def _measure(
             rows.append(row)
             progress.update(task, advance=1, description=row.concept)
     return rows
+
+
+def _check_claims(console: Console) -> list[claims.Result]:
+    with _progress(console) as progress:
+        task = progress.add_task("what the documents print", total=3 * len(claims.claims()))
+        return claims.check_all(seen=lambda _: progress.advance(task))
 
 
 def _far(row: Row) -> str:
@@ -129,7 +145,7 @@ def agreement_table(rows: Sequence[Row], width: int) -> Table:
         cells = worst.setdefault((row.concept, row.quantity, row.unit), {})
         place = (row.pair, row.dtype, row.device)
         cells[place] = max(cells.get(place, row), row, key=_badness)
-    places = list(dict.fromkeys(place for cells in worst.values() for place in cells))
+    places = sorted({place for cells in worst.values() for place in cells}, key=_place)
     wide = width >= 48 + 16 * len(places)
     table = Table(
         caption="equal: every bit, a zero's sign aside. ulp: units in the last place, element by "
@@ -160,6 +176,11 @@ def agreement_table(rows: Sequence[Row], width: int) -> Table:
             exact = row.holds and row.distance == 0
             table.add_row(*head, _cell(row), "all" if exact else f"{_names(row.pair)} {row.dtype}")
     return table
+
+
+def _place(place: tuple[str, str, str]) -> tuple[str, list[int], str]:
+    pair, dtype, device = place
+    return device, [COLUMNS.index(name) for name in pair.split("/")], dtype
 
 
 def _badness(row: Row) -> tuple[bool, float]:
@@ -274,6 +295,7 @@ def as_json(outcome: Outcome) -> dict[str, Any]:
             row._asdict() | {"distance": None if row.distance != row.distance else row.distance}
             for row in outcome.rows
         ],
+        "claims": claims.as_records(outcome.claims),
         "training": [
             {
                 "column": t.column,
