@@ -19,6 +19,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--require-all", action="store_true", help="fail, rather than skip, without a framework"
     )
+    parser.addoption(
+        "--require-gpu", action="store_true", help="fail, rather than skip, without a CUDA device"
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -111,6 +114,18 @@ def column(request: pytest.FixtureRequest) -> Column:
 def columns(request: pytest.FixtureRequest) -> list[Column]:
     """All three, for tests that compare them; `numpy_ref` first."""
     return [load_column(name, request.config) for name in COLUMNS]
+
+
+@pytest.fixture(params=COLUMNS[1:])
+def cuda_column(request: pytest.FixtureRequest) -> Column:
+    """PyTorch's and JAX's column on a CUDA device."""
+    here = load_column(request.param, request.config)
+    if "cuda" not in here.devices():
+        reason = f"no CUDA device that {request.param} can use"
+        if request.config.getoption("--require-gpu"):
+            pytest.fail(reason)
+        pytest.skip(reason)
+    return Column(request.param, "cuda")
 
 
 @pytest.fixture(params=["float32", "float64"])

@@ -62,13 +62,13 @@ def missing(column: str) -> str:
 
 @contextlib.contextmanager
 def precision(dtype: str) -> Iterator[None]:
-    """JAX keeps float64 only with x64 on."""
+    """Full precision: JAX keeps float64 only with x64 on, and on a GPU would multiply in TF32."""
     if missing("jax_impl"):
         yield
     else:
         import jax
 
-        with jax.enable_x64(dtype == "float64"):
+        with jax.enable_x64(dtype == "float64"), jax.default_matmul_precision("float32"):
             yield
 
 

@@ -32,11 +32,12 @@ class Exhibit(NamedTuple):
     compute: Callable[[Column, str], Named]
     unit: Unit
     bounds: dict[str, float]
-    """By column or, where it matters, by column and dtype: "jax_impl float32"."""
+    """By column; where it matters by column and dtype, or column and device: "jax_impl cuda"."""
 
-    def bound(self, column: str, dtype: str) -> float:
+    def bound(self, column: str, dtype: str, device: str) -> float:
         """The largest distance allowed."""
-        return self.bounds.get(f"{column} {dtype}", self.bounds.get(column, 0.0))
+        keys = (f"{column} {device}", f"{column} {dtype}", column)
+        return next(self.bounds[key] for key in keys if key in self.bounds)
 
 
 def flat(result: Any, name: str = "") -> Named:
@@ -208,8 +209,9 @@ def by_dtype(float32: float, float64: float) -> dict[str, float]:
 # any wrong formula makes. An update of gradient descent or Adam passes on what its gradient had.
 EXACT = both(0)
 SGD, ADAM = by_dtype(1e-6, 2e-15), by_dtype(3e-6, 5e-15)
-# the order of operations is autograd's, so PyTorch has the same bits; XLA fuses products and sums
-AS_AUTOGRAD = {"torch_impl": 0.0, "jax_impl": 32.0}
+# The order of operations is autograd's, so PyTorch on a CPU has the same bits; XLA fuses products
+# and sums, and a GPU adds in its own order.
+AS_AUTOGRAD = {"torch_impl": 0.0, "torch_impl cuda": 32.0, "jax_impl": 32.0}
 
 EXHIBITS = (
     Exhibit("tensor_basics", "documents' arithmetic", _basics, "ulp", EXACT),
@@ -254,7 +256,7 @@ def agreement(
 
 
 def _row(exhibit: Exhibit, name: str, dtype: str, device: str, reference: Named) -> Row:
-    bound = exhibit.bound(name, dtype)
+    bound = exhibit.bound(name, dtype, device)
     head = (exhibit.concept, exhibit.quantity, dtype, device, f"numpy_ref/{name}")
     if reason := missing(name):
         return Row(*head, float("nan"), exhibit.unit, bound, True, f"not run: {reason}")
