@@ -1,7 +1,7 @@
 """The three-layer classifier 4-16-8-3: forward, loss, backward, training.
 
-PyTorch: `SimpleNet` is a real `nn.Module`; the functions run it on any dictionary of parameters,
-so layer sizes come from there. `backward` fills the gradients, the optimiser updates in place.
+PyTorch: `SimpleNet` is a real `nn.Module`, which `fit` trains: `backward` fills the gradients, the
+optimiser updates in place. The other functions take the parameters as a dictionary.
 """
 
 from typing import Annotated, Literal
@@ -48,6 +48,7 @@ class SimpleNet(nn.Module):
         """A network with a copy of these parameters, sizes, dtype and device included."""
         hidden1, features = params["fc1.weight"].shape
         classes, hidden2 = params["output.weight"].shape
+        # on the meta device nothing is stored and no random start is drawn
         with torch.device("meta"):
             net = cls(features, hidden1, hidden2, classes)
         copy = {name: p.detach().clone() for name, p in params.items()}
