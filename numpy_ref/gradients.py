@@ -82,6 +82,8 @@ def cube(x: Float[Array, ""]) -> Graph:
 def chain(x: Float[Array, ""]) -> Graph:
     """a = 2 x, b = a + 3, y = b**2, so dy/dx = dy/db db/da da/dx = 2 b * 1 * 2.
 
+    (`b**2` of a NumPy scalar calls the C library's `pow`, whose last bit may differ from b b.)
+
     Args:
         x: where to evaluate.
 
@@ -93,7 +95,7 @@ def chain(x: Float[Array, ""]) -> Graph:
     # forward
     a = 2 * x
     b = a + 3
-    y = b**2
+    y = np.square(b)
     # backward
     d_y = np.ones_like(y)
     d_b = d_y * (2 * b)
