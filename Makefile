@@ -7,25 +7,38 @@ PYTEST_ARGS ?=
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+ORACLES := .venv-oracles
+ORACLES_INSTALLED := $(ORACLES)/.installed
 SOURCES := numpy_ref torch_impl jax_impl triptych tests $(if $(wildcard benchmarks/*.py),benchmarks)
 
 .DEFAULT_GOAL := help
-.PHONY: help compare test lint clean
+.PHONY: help compare test oracles lint clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\): .*## /\1\t/p' $(firstword $(MAKEFILE_LIST)) | expand -t 10
 
 # The stamp is removed before pip runs and written after it has succeeded. Without a stamp the
 # environment may be half made (a kill, a full disk), so it is made anew rather than repaired.
+define install
+@if [ ! -e $@ ]; then \
+	echo "==> making $(@D) anew with $(PYTHON)"; \
+	$(PYTHON) -m venv --clear $(@D); \
+fi
+@rm -f $@
+@echo "==> installing $(1) and the versions of constraints.txt into $(@D)"; \
+	echo "    ($(2): minutes, without a cache)"
+@$(@D)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt $(3)
+endef
+
 $(INSTALLED): pyproject.toml constraints.txt
-	@if [ ! -e $@ ]; then \
-		echo "==> making $(VENV) anew with $(PYTHON)"; \
-		$(PYTHON) -m venv --clear $(VENV); \
-	fi
-	@rm -f $@
-	@echo "==> installing triptych[dev] and the versions of constraints.txt into $(VENV)"; \
-		echo "    (PyTorch and JAX are large: minutes, without a cache)"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
+	$(call install,triptych[dev],PyTorch and JAX are large,-e ".[dev]")
+	@touch $@
+
+# TensorFlow and what the tests of one column need, without PyTorch and JAX: three frameworks in
+# one process are two too many. The package comes last and alone, or pip would fetch them for it.
+$(ORACLES_INSTALLED): pyproject.toml constraints.txt
+	$(call install,TensorFlow,TensorFlow is large,tensorflow-cpu pytest numpy jaxtyping rich)
+	@$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -e .
 	@touch $@
 
 compare: $(INSTALLED) ## run the three columns, print how they agree, train on the real data
@@ -34,11 +47,14 @@ compare: $(INSTALLED) ## run the three columns, print how they agree, train on t
 test: $(INSTALLED) ## run the tests; PYTEST_ARGS="-x -k data" is passed on
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
+oracles: $(ORACLES_INSTALLED) ## ask TensorFlow 1 and 2 for the documents' derivatives
+	$(ORACLES)/bin/python -m pytest tests/test_oracles.py $(PYTEST_ARGS)
+
 lint: $(INSTALLED) ## check style, format and types
 	$(BIN)/ruff check $(SOURCES)
 	$(BIN)/ruff format --check $(SOURCES)
 	$(BIN)/mypy $(SOURCES)
 
-clean: ## remove the environment, the caches and the build outputs
-	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis .benchmarks
+clean: ## remove the environments, the caches and the build outputs
+	rm -rf $(VENV) $(ORACLES) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis .benchmarks
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
