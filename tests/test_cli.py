@@ -6,7 +6,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -76,13 +75,15 @@ def test_a_closed_pipe_ends_quietly(words: str) -> None:
 
 @pytest.mark.skipif(os.name != "posix", reason="signals are POSIX's")
 def test_an_interruption_ends_quietly() -> None:
+    # a shell starts background jobs with interruptions ignored
+    listening = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
+    start = f"{listening}; from triptych.__main__ import main; raise SystemExit(main())"
     process = subprocess.Popen(
-        [sys.executable, "-m", "triptych", "compare"],
+        [sys.executable, "-c", start, "compare"],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT,
-        # a shell starts background jobs with interruptions ignored
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )  # fmt: skip
-    time.sleep(2)
+    assert process.stdout
+    assert process.stdout.readline()
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=60)
     assert process.returncode == 130

@@ -5,6 +5,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from triptych.agreement import assert_within
+
 
 def test_the_quadratic_gives_7_in_every_program(column: Any, dtype: np.dtype) -> None:
     x = np.array(2, dtype)
@@ -23,7 +25,7 @@ def test_the_program_is_built_without_a_value(column: Any) -> None:
     assert len(programs) == 1
 
 
-@pytest.mark.parametrize(("x", "y", "d_x"), [(3, 9, 6), (-3, 3, -1), (0, 0, -1)])
+@pytest.mark.parametrize(("x", "y", "d_x"), [(3, 9, 6), (0.5, 0.25, 1), (-3, 3, -1), (0, 0, -1)])
 def test_branch(column: Any, dtype: np.dtype, x: Any, y: Any, d_x: Any) -> None:
     assert column.call("control_flow", "branch", np.array(x, dtype)) == (y, d_x)
     if column.name != "numpy_ref":
@@ -51,6 +53,17 @@ def test_loop_and_recursion(column: Any, dtype: np.dtype, n: Any) -> None:
     assert column.call("control_flow", "recursion", x, n=n) == expected
     if column.name != "numpy_ref":
         assert column.call("control_flow", "loop_compiled", x, np.array(n)) == expected
+
+
+def test_any_number_of_programs(columns: Any, dtype: np.dtype) -> None:
+    """PyTorch refuses to compile one function a ninth time; that must not be the user's affair."""
+    for n in range(20):
+        x = np.array(1 + n / 8, dtype)
+        for column in columns[1:]:
+            y, d_x = column.call("control_flow", "loop_compiled", x, np.array(n))
+            assert_within("y", y, x**n, 2 * n, "ulp")
+            assert_within("dy/dx", d_x, n * x ** max(n - 1, 0), 4 * n, "ulp")
+            assert column.call("control_flow", "branch_compiled", x)[1] == 2 * x
 
 
 @pytest.mark.parametrize("function", ["branch_compiled", "loop_compiled"])

@@ -53,6 +53,21 @@ def test_torch_compiled_step(columns: Any, dtype: np.dtype) -> None:
     assert_same_training(column, "compiled_step", dtype)
 
 
+@pytest.mark.slow
+def test_torch_compiles_for_any_number_of_rates(columns: Any) -> None:
+    """A program is made for each rate; PyTorch would refuse the ninth."""
+    column = columns[1]
+    if reason := column.execution.modes()["compiled_step"]:
+        pytest.skip(reason)
+    params, x, t, batches = case(np.dtype("float32"))
+    for tenths in range(1, 11):
+        rate = {"learning_rate": tenths / 10}
+        after, _ = column.call("execution", "compiled_step", params, x, t, batches[:1], **rate)
+        expected, _ = column.call("execution", "as_written", params, x, t, batches[:1], **rate)
+        for name, p in expected.items():
+            assert_within(name, after[name], p, 16 + 2, "eps")
+
+
 def test_torch_step_is_captured_whole(columns: Any) -> None:
     import torch
 

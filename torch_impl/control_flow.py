@@ -131,7 +131,8 @@ def loop(x: Float[Array, ""], n: Int[Array, ""]) -> tuple[Array, Array]:
 def loop_compiled(x: Float[Array, ""], n: Int[Array, ""]) -> tuple[Array, Array]:
     """y = x**n with the number of rounds decided inside the compiled program.
 
-    The number of rounds is read before: the captured graph is unrolled, one for each n.
+    The number of rounds is read before: the program is captured anew for each n, unrolled.
+    `torch.compile` unrolls too, and refuses the ninth n (`torch._dynamo.config.recompile_limit`).
 
     Args:
         x: the base.
@@ -143,15 +144,14 @@ def loop_compiled(x: Float[Array, ""], n: Int[Array, ""]) -> tuple[Array, Array]
     Source: A 7.1, control flow.
     """
 
-    def power(x: Array, n: int) -> Array:
+    def power(x: Array) -> Array:
         y = torch.ones_like(x)
-        for _ in range(n):
+        for _ in range(int(n)):
             y = y * x
         return y
 
-    d_x, y = torch.compile(torch.func.grad_and_value(power), fullgraph=True, backend="eager")(
-        x, int(n)
-    )
+    program = make_fx(torch.func.grad_and_value(power), tracing_mode="fake")(torch.empty_like(x))
+    d_x, y = program(x)
     return y, d_x
 
 

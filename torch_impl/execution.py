@@ -87,9 +87,11 @@ def compiled_step(
     if reason := modes(device=x.device.type)["compiled_step"]:
         raise RuntimeError(reason)
     losses = []
-    for rows in batches:
-        params, value = _compiled_step()(params, x[rows], t[rows], learning_rate)
-        losses.append(value)
+    # one program for each batch size, dtype and rate; by default PyTorch refuses the ninth
+    with torch._dynamo.config.patch(recompile_limit=256):
+        for rows in batches:
+            params, value = _compiled_step()(params, x[rows], t[rows], learning_rate)
+            losses.append(value)
     return params, torch.stack(losses)
 
 
