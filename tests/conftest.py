@@ -91,8 +91,8 @@ def agree(request: pytest.FixtureRequest) -> Agree:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    # torch's own forward mode calls torch's deprecated torch.jit.script; -W error must not see it
-    known = pytest.mark.filterwarnings("ignore:.torch.jit.script. is:DeprecationWarning")
+    # torch's own forward mode and compiler use its deprecated torch.jit; -W error must not see it
+    known = pytest.mark.filterwarnings("ignore:.torch.jit.script(_method)?. is:DeprecationWarning")
     for item in items:
         item.add_marker(known)
 
