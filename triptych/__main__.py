@@ -1,4 +1,4 @@
-"""The command `triptych`: compare, read, claims, run."""
+"""The command `triptych`: compare, read, claims, run, report."""
 
 import argparse
 import json
@@ -47,6 +47,16 @@ def parser() -> argparse.ArgumentParser:
     claims.add_argument("--errata", action="store_true", help="only the documents' mistakes")
     claims.add_argument("--column", metavar="NAME", help="only this one")
     claims.add_argument("--json", action="store_true", help="print JSON for a machine")
+
+    report = commands.add_parser("report", help="tables and plots from timing results")
+    report.add_argument(
+        "files", nargs="+", metavar="FILE", help="JSON of `pytest --benchmark-json`"
+    )
+    report.add_argument(
+        "--baseline", metavar="NAME", help="a column, or column:mode (default: numpy_ref)"
+    )
+    report.add_argument("--out", metavar="DIR", help="write Markdown, HTML and plots there")
+    report.add_argument("--json", action="store_true", help="print JSON for a machine")
     return top
 
 
@@ -57,12 +67,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: the words after `triptych`; by default those of the process.
 
     Returns:
-        The exit status: 0, 1 where something disagrees, 2 for a wrong name.
+        The exit status: 0, 1 where something disagrees, 2 for a wrong name or file.
     """
     options = parser().parse_args(arguments)
     try:
-        commands = {"compare": _compare, "read": _read, "run": _run, "claims": _claims}
-        return commands[options.command](options)
+        return {
+            "compare": _compare,
+            "read": _read,
+            "run": _run,
+            "claims": _claims,
+            "report": _report,
+        }[options.command](options)
     except UnknownNameError as error:
         print(f"triptych: {error}", file=sys.stderr)
         return 2
@@ -164,6 +179,26 @@ def _claims(options: argparse.Namespace) -> int:
         claims.table(results, console)
         console.print(claims.summary(results))
     return 1 if any(result.verdict == claims.WRONG for result in results) else 0
+
+
+def _report(options: argparse.Namespace) -> int:
+    from triptych import report, timings
+
+    try:
+        results = timings.load(options.files)
+        merged = timings.merge(results, options.baseline)
+        written = report.write(merged, options.out) if options.out else []
+    except (timings.ResultsError, OSError) as error:
+        print(f"triptych report: {error}", file=sys.stderr)
+        return 2
+    if options.json:
+        print(json.dumps(report.as_json(merged), indent=1))
+    else:
+        console = _console()
+        console.print(report.terminal(results, options.baseline))
+        for path in written:
+            console.print(f"wrote {path}", markup=False, highlight=False, soft_wrap=True)
+    return 0
 
 
 if __name__ == "__main__":
