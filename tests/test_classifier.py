@@ -106,6 +106,21 @@ def test_relu_passes_no_gradient_at_zero(column: Any, dtype: np.dtype) -> None:
     _, grads = column.call("classifier", "loss_and_grads", dead, x, t)
     assert not grads["fc1.weight"].any()
     assert not grads["fc1.bias"].any()
+    dead = params | {"fc2.weight": 0 * params["fc2.weight"], "fc2.bias": 0 * params["fc2.bias"]}
+    _, grads = column.call("classifier", "loss_and_grads", dead, x, t)
+    assert not grads["fc2.weight"].any()
+    assert not grads["fc2.bias"].any()
+
+
+def test_labels_of_any_integer_type(column: Any, dtype: np.dtype) -> None:
+    params, x, t = case(dtype)
+    settings = {"batches": np.array([[0, 1], [2, 3]]), "optimizer": "sgd", "learning_rate": 0.1}
+    results = []
+    for kind in (np.int64, np.int32):
+        loss = column.call("classifier", "loss", params, x, t.astype(kind))
+        after, losses = column.call("classifier", "fit", params, x, t.astype(kind), **settings)
+        results.append(np.concatenate([[loss], losses, after["fc1.bias"]]))
+    assert np.array_equal(*results)
 
 
 def test_columns_agree(columns: Any, dtype: np.dtype) -> None:

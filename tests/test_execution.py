@@ -80,6 +80,45 @@ def test_torch_step_is_captured_whole(columns: Any) -> None:
         torch.testing.assert_close(a, b, rtol=0, atol=0)
 
 
+def test_the_loop_around_the_compiled_step(
+    columns: Any, dtype: np.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The batches and the losses, without the 20 s that the compiler takes for the step."""
+    column = columns[1]
+    monkeypatch.setattr(column.execution, "_compiled_step", lambda: column.execution._step)
+    monkeypatch.setattr(column.execution, "_no_cpp_compiler", lambda: "")
+    assert_same_training(column, "compiled_step", dtype)
+    monkeypatch.setattr(column.execution, "_no_cpp_compiler", lambda: "none here")
+    with pytest.raises(RuntimeError, match="none here"):
+        assert_same_training(column, "compiled_step", dtype)
+
+
+def test_who_looks_for_the_cpp_compiler(columns: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    from torch._inductor import cpp_builder, exc
+
+    def found_none() -> None:
+        raise exc.InvalidCxxCompiler
+
+    look = columns[1].execution._no_cpp_compiler.__wrapped__
+    monkeypatch.setattr(cpp_builder, "get_cpp_compiler", found_none)
+    assert "needs a C++ compiler" in look()
+    monkeypatch.setattr(cpp_builder, "get_cpp_compiler", lambda: "c++")
+    assert look() == ""
+
+
+def test_the_loop_that_a_cuda_graph_records(columns: Any, dtype: np.dtype) -> None:
+    column = columns[1]
+    params, x, t, rows = (column.take_in(value) for value in case(dtype))
+    loops = (
+        column.execution._steps(params, x, t, rows, 0.1),
+        column.execution.as_written(params, x, t, rows, learning_rate=0.1),
+    )
+    (after, losses), (expected, history) = map(column.give_out, loops)
+    assert_within("losses", losses, history, 8 * 8, "eps")
+    for name in params:
+        assert_within(name, after[name], expected[name], 8 * (0.1 * 16 + 2), "eps")
+
+
 def test_modes_name_every_form(column: Any) -> None:
     modes = column.execution.modes()
     assert list(modes) == FORMS

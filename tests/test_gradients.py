@@ -19,6 +19,9 @@ GRAPHS: list[tuple[str, tuple[float, ...], dict[str, float], dict[str, float]]] 
 EDGES: list[tuple[str, float, dict[str, float]]] = [
     ("product_edges", 1, {"da/dx": 1, "db/dx": 1, "dy/da": 4, "dy/db": 3}),
     ("chain_edges", 1, {"da/dx": 2, "db/da": 1, "dy/db": 10}),
+    # at 1, 2 x and 2 / x are the same
+    ("product_edges", -4, {"da/dx": 1, "db/dx": 1, "dy/da": -1, "dy/db": -2}),
+    ("chain_edges", -4, {"da/dx": 2, "db/da": 1, "dy/db": -10}),
 ]
 
 

@@ -133,10 +133,18 @@ def test_several_samples(columns: Any, dtype: np.dtype) -> None:
     results = [c.call("linear_layer", "loss_and_grads", params, x, t) for c in columns]
     y = x @ params["weight"].T + params["bias"]
     d_y = 2 * (y - t) / 10
-    for loss, grads in results:
+    for column, (loss, grads) in zip(columns, results, strict=True):
         assert_within("loss", loss, np.mean((y - t) ** 2, dtype=dtype), 16, "eps")
         assert_within("weight", grads["weight"], d_y.T @ x, 16, "eps")
         assert_within("bias", grads["bias"], d_y.sum(axis=0), 16, "eps")
+        alone = column.call("linear_layer", "mse_loss", y, t)
+        assert_within("loss alone", alone, loss, 16, "eps")
+        for train in TRAINERS:
+            after, losses = column.call(
+                "linear_layer", train, params, x, t, learning_rate=0.5, steps=1
+            )
+            assert_within("first loss", losses, loss[None], 16, "eps")
+            assert_within("updated", after["bias"], params["bias"] - grads["bias"] / 2, 16, "eps")
 
 
 def test_relu_of_a_layer_differs_from_the_layer(column: Any, dtype: np.dtype) -> None:

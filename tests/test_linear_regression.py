@@ -27,6 +27,9 @@ def test_first_epoch_by_hand(column: Any, dtype: np.dtype) -> None:
     assert_within("dloss/dw", grads["w"], np.array(-68 / 3, dtype), 2, "ulp")
     assert_within("dloss/db", grads["b"], np.array(-10, dtype), 2, "ulp")
     assert loss == column.call("linear_regression", "loss", params, x, t)
+    # two too high at each point
+    high = {"w": dtype.type(2), "b": dtype.type(3)}
+    assert column.call("linear_regression", "loss", high, x, t) == 4
     assert np.array_equal(
         column.call("linear_regression", "predict", {"w": dtype.type(2), "b": dtype.type(1)}, x), t
     )
