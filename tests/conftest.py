@@ -1,7 +1,9 @@
 """Fixtures: a test that asks for `column` runs in each column, for `dtype` in each precision."""
 
 import io
+from collections import Counter
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,9 +12,11 @@ from rich.console import Console
 from triptych.agreement import DisagreementError, Row, Unit, assert_within, distance
 from triptych.calls import Column, missing, precision
 from triptych.columns import COLUMNS
+from triptych.compare import flat
 from triptych.show import agreement_table
 
 ROWS = pytest.StashKey[list[Row]]()
+REMARKS = pytest.StashKey[list[str]]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -22,29 +26,52 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--require-gpu", action="store_true", help="fail, rather than skip, without a CUDA device"
     )
+    parser.addoption(
+        "--random-runs", type=int, default=5, help="of drawn batches, each with a seed of its own"
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
     config.stash[ROWS] = []
+    config.stash[REMARKS] = []
 
 
 def pytest_terminal_summary(
     terminalreporter: pytest.TerminalReporter, config: pytest.Config
 ) -> None:
     """The agreement table: what the tests measured, each quantity's worst beside its bound."""
-    if rows := config.stash[ROWS]:
-        terminalreporter.section("agreement")
-        console = Console(width=terminalreporter._tw.fullwidth, file=io.StringIO())
-        console.print(agreement_table(rows, console.width))
-        assert isinstance(console.file, io.StringIO)
-        terminalreporter.write_line(console.file.getvalue().rstrip())
+    rows, remarks = config.stash[ROWS], config.stash[REMARKS]
+    if not rows:
+        return
+    terminalreporter.section("agreement")
+    console = Console(width=terminalreporter._tw.fullwidth, file=io.StringIO())
+    console.print(agreement_table(rows, console.width))
+    for line in [*dict.fromkeys(remarks), *not_run(terminalreporter)]:
+        console.print(line, style="dim", highlight=False, markup=False)
+    assert isinstance(console.file, io.StringIO)
+    terminalreporter.write_line(console.file.getvalue().strip("\n"))
+
+
+def not_run(terminalreporter: pytest.TerminalReporter) -> list[str]:
+    """Which tests that fill the table were skipped, and why: a line for each reason."""
+    tests: dict[str, Counter[str]] = {}
+    for report in terminalreporter.stats.get("skipped", []):
+        if "agree" in report.keywords:
+            _, _, reason = report.longrepr
+            test = report.nodeid.split("::")[-1].partition("[")[0]
+            tests.setdefault(reason.removeprefix("Skipped: "), Counter())[test] += 1
+    return [
+        f"not run: {reason}: {', '.join(f'{n} x {test}' for test, n in sorted(counts.items()))}"
+        for reason, counts in tests.items()
+    ]
 
 
 class Agree:
     """The fixture `agree`: `assert_within`, and a line in the agreement table at the end."""
 
-    def __init__(self, rows: list[Row]) -> None:
-        self.rows = rows
+    def __init__(self, config: pytest.Config) -> None:
+        self.rows = config.stash[ROWS]
+        self.remarks = config.stash[REMARKS]
 
     def __call__(
         self,
@@ -63,10 +90,10 @@ class Agree:
         Args:
             concept: the file that the quantity belongs to.
             quantity: what it is, in two or three words.
-            pair: "reference/column", such as "numpy_ref/jax_impl".
+            pair: "reference/column", such as "numpy_ref/jax_impl" or "exact/jax_impl".
             a: what the column gives.
             b: the reference.
-            bound: the largest distance allowed.
+            bound: the largest distance allowed; infinite for what is only shown.
             unit: "ulp", "eps" (normwise) or "absolute".
             device: where the column computed.
         """
@@ -74,20 +101,24 @@ class Agree:
         try:
             apart = distance(f"{concept} {quantity}, {pair}", a, b, unit)
         except DisagreementError as error:
-            self.rows.append(Row(*head, np.inf, unit, bound, False, str(error)))
+            self.row(Row(*head, np.inf, unit, bound, False, str(error)))
             raise
         value = apart.value
-        self.rows.append(Row(*head, value, unit, bound, value <= bound, str(apart.where)))
+        self.row(Row(*head, value, unit, bound, value <= bound, str(apart.where)))
         assert_within(f"{concept} {quantity}, {pair}", a, b, bound, unit)
 
     def row(self, row: Row) -> None:
-        """Record a line that was measured elsewhere, or say in its note why it was not."""
+        """Record a line that was measured elsewhere."""
         self.rows.append(row)
+
+    def remark(self, text: str) -> None:
+        """Add a line below the table."""
+        self.remarks.append(text)
 
 
 @pytest.fixture
 def agree(request: pytest.FixtureRequest) -> Agree:
-    return Agree(request.config.stash[ROWS])
+    return Agree(request.config)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -95,6 +126,23 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     known = pytest.mark.filterwarnings("ignore:.torch.jit.script(_method)?. is:DeprecationWarning")
     for item in items:
         item.add_marker(known)
+        if "agree" in getattr(item, "fixturenames", ()):
+            item.keywords["agree"] = True  # so that a skip is known for a gap in the table
+
+
+class StrictColumn(Column):
+    """A column whose every call is also asked for what no value of the result tells."""
+
+    def call(self, concept: str, function: str, *args: Any, **kwargs: Any) -> Any:
+        """As in `Column`; nothing given is changed, nothing that comes back has a graph."""
+        given = [*map(self.take_in, args)], {n: self.take_in(v) for n, v in kwargs.items()}
+        before = flat(self.give_out(given))
+        result = getattr(getattr(self, concept), function)(*given[0], **given[1])
+        for name, value in flat(self.give_out(given)).items():
+            assert value.tobytes() == before[name].tobytes(), f"{function} changes argument {name}"
+        for name, value in flat([given, result]).items():
+            assert not getattr(value, "requires_grad", False), f"{function}: {name} has a graph"
+        return self.give_out(result)
 
 
 def load_column(name: str, config: pytest.Config) -> Column:
@@ -102,7 +150,7 @@ def load_column(name: str, config: pytest.Config) -> Column:
         if config.getoption("--require-all"):
             pytest.fail(reason)
         pytest.skip(reason)
-    return Column(name)
+    return StrictColumn(name)
 
 
 @pytest.fixture(params=COLUMNS)
@@ -116,16 +164,36 @@ def columns(request: pytest.FixtureRequest) -> list[Column]:
     return [load_column(name, request.config) for name in COLUMNS]
 
 
+def on_cuda(name: str, config: pytest.Config) -> Column:
+    column = load_column(name, config)
+    if "cuda" not in column.devices():
+        reason = f"no CUDA device that {name} can use"
+        if config.getoption("--require-gpu"):
+            pytest.fail(reason)
+        pytest.skip(reason)
+    return Column(name, "cuda")
+
+
 @pytest.fixture(params=COLUMNS[1:])
 def cuda_column(request: pytest.FixtureRequest) -> Column:
     """PyTorch's and JAX's column on a CUDA device."""
-    here = load_column(request.param, request.config)
-    if "cuda" not in here.devices():
-        reason = f"no CUDA device that {request.param} can use"
-        if request.config.getoption("--require-gpu"):
-            pytest.fail(reason)
-        pytest.skip(reason)
-    return Column(request.param, "cuda")
+    return on_cuda(request.param, request.config)
+
+
+@pytest.fixture
+def cuda(request: pytest.FixtureRequest) -> None:
+    """A CUDA device that both can use."""
+    for name in COLUMNS[1:]:
+        on_cuda(name, request.config)
+
+
+@pytest.fixture(params=["cpu", "cuda"])
+def device(request: pytest.FixtureRequest) -> str:
+    """Each device."""
+    name: str = request.param
+    if name == "cuda":
+        request.getfixturevalue("cuda")
+    return name
 
 
 @pytest.fixture(params=["float32", "float64"])

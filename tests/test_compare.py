@@ -37,10 +37,10 @@ def test_everything_agrees(agree: Any) -> None:
     for row in outcome.rows:
         agree.row(row)
     assert outcome.failures == []
-    assert len(outcome.rows) == 2 * 2 * len(compare.EXHIBITS)
+    assert len(outcome.rows) == 2 * 3 * len(compare.EXHIBITS)
     assert len(outcome.trainings) == 6
     assert "239 claims in NumPy, PyTorch, JAX: 214 hold" in " ".join(text.split())
-    assert "All columns agree: 64 comparisons" in text
+    assert "All columns agree: 108 comparisons" in text
     assert max(map(len, text.splitlines())) <= 120
     for training in outcome.trainings:
         assert training.losses.shape == (compare.EPOCHS,)

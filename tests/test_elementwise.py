@@ -202,8 +202,8 @@ def check_functions(columns: Any, dtype: np.dtype, agree: Any, function: str, co
             assert_flushes(function, x, exact, found)
         agree(
             "element-wise",
-            f"{function}, from the exact value",
-            f"numpy_ref/{column.name}",
+            function,
+            f"exact/{column.name}",
             found[compared],
             exact[compared],
             BOUNDS[function][column.name][dtype == np.float64],

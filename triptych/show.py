@@ -1,11 +1,13 @@
-"""What `triptych compare` prints: the agreement table, three trainings, a verdict."""
+"""What `triptych compare` prints: the agreement table, the trainings, a verdict."""
 
+import itertools
+import math
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any, NamedTuple
 
 from rich import box
-from rich.console import Console
+from rich.console import Console, Group
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
@@ -55,7 +57,6 @@ def compare(
         What was found.
     """
     rows = _measure(console, dtypes, device, concept)
-    console.print("[bold]How far from NumPy?[/]")
     console.print(agreement_table(rows, console.width))
     failures = [
         f"{row.concept}, {row.quantity}, {row.dtype}, {row.pair}: {_far(row)}"
@@ -96,7 +97,7 @@ def _measure(
     console: Console, dtypes: Sequence[str], device: str, concept: str | None
 ) -> list[Row]:
     chosen = [e for e in EXHIBITS if concept in (None, e.concept)]
-    total = len(chosen) * len(dtypes) * (len(COLUMNS) - 1)
+    total = len(chosen) * len(dtypes) * len(COLUMNS)  # and so many pairs
     with _progress(console) as progress:
         task = progress.add_task("three columns, every concept", total=total)
         rows = []
@@ -120,67 +121,115 @@ def _far(row: Row) -> str:
     return f"{row.distance:.3g} {row.unit} apart, allowed {row.bound:.3g}, in {row.note}"
 
 
-def _cell(row: Row) -> Text:
-    if row.note.startswith("not run"):
+def _cell(row: Row | None) -> Text:
+    if row is None:
+        return Text("")
+    if row.distance != row.distance:
         return Text("not run", style="yellow")
     if not row.holds:
-        return Text(f"{row.distance:.2g} > {row.bound:.2g} ✗", style="bold red")
+        return Text(f"{_short(row.distance)} > {_short(row.bound)} ✗", style="bold red")
     if row.distance == 0:
-        return Text("equal", style="green")
-    return Text(f"{row.distance:.2g} ≤ {row.bound:.2g}")
+        return Text("equal bits", style="green")
+    if row.bound == float("inf"):
+        return Text(_short(row.distance), style="dim")
+    return Text(f"{_short(row.distance)} ≤ {_short(row.bound)}")
 
 
-def agreement_table(rows: Sequence[Row], width: int) -> Table:
-    """The agreement table: a line for each quantity, a column for each pair, dtype and device.
+def _short(x: float) -> str:
+    """Two digits, one beside a power of ten: 62, 0.53, 3e-8."""
+    text = f"{x:.2g}" if x == 0 or 1e-2 <= x < 100 else f"{x:.0f}" if 1 <= x < 1e4 else f"{x:.0e}"
+    return text.replace("e-0", "e-").replace("e+0", "e")
+
+
+EXACT = "exact"
+"""The reference in a pair such as "exact/jax_impl": exact arithmetic, not a column."""
+
+
+def agreement_table(rows: Sequence[Row], width: int) -> Group:
+    """The agreement tables: each pair of columns, then each column against exact arithmetic.
 
     Args:
         rows: what was measured; several of one quantity, pair, dtype and device count as the worst.
-        width: of the terminal; a narrow one gets the furthest pair only.
+        width: of the terminal; where it is narrow, the dtypes stand below each other.
 
     Returns:
-        A table to print.
+        Tables to print, and what was not run.
     """
-    worst: dict[tuple[str, str, str], dict[tuple[str, str, str], Row]] = {}
-    for row in rows:
-        cells = worst.setdefault((row.concept, row.quantity, row.unit), {})
-        place = (row.pair, row.dtype, row.device)
-        cells[place] = max(cells.get(place, row), row, key=_badness)
-    places = sorted({place for cells in worst.values() for place in cells}, key=_place)
-    wide = width >= 48 + 16 * len(places)
-    table = Table(
-        caption="equal: every bit, a zero's sign aside. ulp: units in the last place, element by "
-        "element. eps: max|a - b| / max|b| in machine epsilons. absolute: max|a - b|.",
-        box=box.SIMPLE_HEAD,
-        caption_justify="left",
+    shown: list[Table | Text] = []
+    for device in dict.fromkeys(row.device for row in rows):
+        here = [row for row in rows if row.device == device]
+        against = [row for row in here if row.pair.startswith(EXACT)]
+        where = {"cpu": "on a CPU", "cuda": "on a CUDA device"}.get(device, device)
+        for title, part in (
+            (f"How far from each other, {where}?", [row for row in here if row not in against]),
+            (f"How far from exact arithmetic, {where}?", against),
+        ):
+            if part:
+                table = _table(title, part, wide=True)
+                if Console(width=1000).measure(table).maximum > width:
+                    table = _table(title, part, wide=False)
+                shown.append(table)
+    shown.append(Text(f"\n{LEGEND}", style="dim"))
+    gaps = dict.fromkeys(
+        f"{row.concept}, {row.quantity} {row.note}" for row in rows if row.distance != row.distance
     )
-    table.add_column("concept", style="bold")
+    shown += [Text(gap, style="yellow") for gap in gaps]
+    return Group(*shown)
+
+
+LEGEND = (
+    "equal bits: a zero's sign aside. a ≤ b: the worst distance seen, and its bound; a number "
+    "alone has none. ulp: units in the last place, element by element. eps: max|a - b| / max|b| in "
+    "machine epsilons. abs: max|a - b|."
+)
+
+
+def _table(title: str, rows: Sequence[Row], *, wide: bool) -> Table:
+    worst: dict[str, dict[tuple[str, str], dict[tuple[str, str], Row]]] = {}
+    for row in rows:
+        cells = worst.setdefault(row.concept, {}).setdefault((row.quantity, row.unit), {})
+        place = (row.pair, row.dtype)
+        cells[place] = max(cells.get(place, row), row, key=_badness)
+    pairs = sorted({row.pair for row in rows}, key=_order)
+    dtypes = sorted({row.dtype for row in rows})
+    table = Table(
+        title=f"\n{title}",
+        title_justify="left",
+        title_style="bold",
+        box=box.SIMPLE_HEAD,
+        padding=(0, 0, 0, 1),
+        pad_edge=False,
+        show_edge=False,
+    )
     table.add_column("quantity")
+    if not wide:
+        table.add_column("dtype")
     table.add_column("unit")
-    if wide:
-        for pair, dtype, device in places:
-            table.add_column(
-                "\n".join([_names(pair), dtype, *([device] if device != "cpu" else [])]),
-                justify="right",
-            )
-    else:
-        table.add_column("furthest", justify="right")
-        table.add_column("of", style="dim")
-    last = ""
-    for (concept, quantity, unit), cells in worst.items():
-        head = (concept if concept != last else "", quantity, unit)
-        last = concept
-        if wide:
-            table.add_row(*head, *[_cell(cells[p]) if p in cells else "" for p in places])
-        else:
-            row = max(cells.values(), key=_badness)
-            exact = row.holds and row.distance == 0
-            table.add_row(*head, _cell(row), "all" if exact else f"{_names(row.pair)} {row.dtype}")
+    for pair, dtype in itertools.product(pairs, dtypes if wide else [""]):
+        table.add_column(f"{_names(pair)}\n{dtype}".rstrip(), justify="right", no_wrap=True)
+    for concept, quantities in worst.items():
+        table.add_row(Text(concept, style="bold"))
+        for (quantity, unit), cells in quantities.items():
+            head, short = f" {quantity}", unit.replace("absolute", "abs")
+            if wide:
+                places = itertools.product(pairs, dtypes)
+                table.add_row(head, short, *[_cell(cells.get(place)) for place in places])
+                continue
+            lines = {
+                dtype: [_cell(cells.get((pair, dtype))) for pair in pairs]
+                for dtype in dtypes
+                if any((pair, dtype) in cells for pair in pairs)
+            }
+            if len(lines) > 1 and len({tuple(map(str, line)) for line in lines.values()}) == 1:
+                lines = {"both": next(iter(lines.values()))}
+            for dtype, line in lines.items():
+                table.add_row(head, dtype, short, *line)
+                head = ""
     return table
 
 
-def _place(place: tuple[str, str, str]) -> tuple[str, list[int], str]:
-    pair, dtype, device = place
-    return device, [COLUMNS.index(name) for name in pair.split("/")], dtype
+def _order(pair: str) -> list[int]:
+    return [COLUMNS.index(name) for name in pair.split("/") if name != EXACT]
 
 
 def _badness(row: Row) -> tuple[bool, float]:
@@ -189,8 +238,7 @@ def _badness(row: Row) -> tuple[bool, float]:
 
 
 def _names(pair: str) -> str:
-    first, second = (DISPLAY_NAMES[name] for name in pair.split("/"))
-    return second if first == DISPLAY_NAMES[COLUMNS[0]] else f"{first}/{second}"
+    return "\n".join(DISPLAY_NAMES[name] for name in pair.split("/") if name != EXACT)
 
 
 def _train(console: Console, dtypes: Sequence[str], device: str) -> list[Training]:
@@ -292,7 +340,7 @@ def as_json(outcome: Outcome) -> dict[str, Any]:
         "agrees": not outcome.failures,
         "failures": outcome.failures,
         "agreement": [
-            row._asdict() | {"distance": None if row.distance != row.distance else row.distance}
+            row._asdict() | {"distance": row.distance if math.isfinite(row.distance) else None}
             for row in outcome.rows
         ],
         "claims": claims.as_records(outcome.claims),
