@@ -42,9 +42,10 @@ COLOURS = {
 OTHER = "#999999"
 STYLES = {
     "as written": ("-", "o"),
-    "compiled step": ("--", "s"),
-    "whole loop": (":", "^"),
     "un-jitted": ("-.", "x"),
+    "compiled step": ("--", "s"),
+    "compiled step, donated": ("--", "D"),
+    "whole loop": (":", "^"),
 }
 SETTINGS = {"svg.hashsalt": "triptych", "font.size": 9, "legend.frameon": False}
 PANEL, ENTRY = (4.2, 3.2), 1.9
@@ -95,6 +96,7 @@ def _panels(panels: Iterable[Panel], plot: Callable[[Axes, Panel], None], x: str
             axes.remove()
             continue
         axes.set(xscale="log", yscale="log", xlabel=x, ylabel=y)
+        axes.minorticks_off()
         axes.tick_params(labelbottom=True, labelleft=True)
         axes.grid(alpha=0.25)
         plot(axes, panel)

@@ -55,7 +55,7 @@ def duration(seconds: float) -> str:
     """Three digits and a fitting unit: 0.0000321 is "32.1 us"."""
     units = (("s", 1.0), ("ms", 1e-3), ("us", 1e-6), ("ns", 1e-9), ("ps", 1e-12))
     # 999.5 would be rounded to four digits
-    unit, size = next((u for u in units if seconds >= 0.9995 * u[1]), units[-1])
+    unit, size = next((u for u in units if seconds >= 0.9995 * u[1]), units[-bool(seconds)])
     return f"{_digits(seconds / size, 3)} {unit}"
 
 
@@ -149,6 +149,8 @@ class Sheet(NamedTuple):
         return Grid(["", "on", *metrics], rows)
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        if not self.entries and not self.notes:
+            return
         table = _rich(self.wide(), gap=2)
         unlimited = options.update(max_width=10_000)
         if Measurement.get(console, unlimited, table).maximum > options.max_width:
@@ -205,7 +207,9 @@ def _steady(results: Results, task: str, rows: list[Row]) -> Sheet:
             cell = {
                 "time": duration(row.time.median),
                 "IQR": f"{row.time.spread:.0%}{'!' * (row.time.spread > NOISY)}",
-                "limit": f"{limit['share']:.0%} {BINDS[limit['binds']]}" if limit else "",
+                "limit": f"{_digits(100 * limit['share'], 2)}% {BINDS[limit['binds']]}"
+                if limit
+                else "",
                 "baseline": _times(row.to_baseline),
                 "CPU/GPU": _times(row.to_cpu),
                 "compile": duration(sum(row.compile.values())) if row.compile else "",
@@ -271,11 +275,6 @@ def _notes(results: Results, rows: list[Row]) -> Iterator[str]:
         yield f"peers, for comparison: {', '.join(peers)}"
     if any(ratio and ratio.foreign for row in rows for ratio in (row.to_baseline, row.to_cpu)):
         yield "* against another set-up: see what differs"
-
-
-def _sheets(results: Results, task: str, rows: list[Row]) -> list[Sheet]:
-    sheets = [_steady(results, task, rows), _once(results, rows), _across(results, rows)]
-    return [sheet for sheet in sheets if sheet.entries or sheet.notes]
 
 
 # The whole report
@@ -437,9 +436,10 @@ def _markdown(results: Results, pictures: dict[str, list[Picture]]) -> str:
     blocks = ["# Timing report", lines((*_remarks(results), *LEGEND, FIT_LEGEND))]
     for task, rows in results.tasks.items():
         blocks.append(f"## {_escape(task)}")
-        for number, sheet in enumerate(_sheets(results, task, rows)):
-            blocks += [f"### {_escape(sheet.title)}"] if number else []
-            blocks += [_table(sheet.wide())] if sheet.entries else []
+        for sheet in (_steady(results, task, rows), _once(results, rows), _across(results, rows)):
+            if sheet.entries:
+                blocks += [f"### {_escape(sheet.title)}"] * (sheet.title != task)
+                blocks.append(_table(sheet.wide()))
             blocks.append(lines(sheet.notes))
         for picture in pictures[task]:
             shown = f"![{_escape(picture.title)}]({picture.file})"

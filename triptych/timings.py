@@ -23,7 +23,9 @@ from triptych.columns import COLUMNS, DISPLAY_NAMES, UnknownNameError
 SCHEMA = 1
 FIT_BATCHES = 3
 """A line through two points has no residual that could say how good it is."""
-MODES = ("as written", "compiled step", "whole loop")
+MODES = ("as written", "un-jitted", "compiled step", "compiled step, donated", "whole loop")
+PLAIN = ("as written", "compiled step")
+"""What a baseline without a mode means: the first of these that the column has."""
 DTYPES = ("float32", "float64", "tf32", "bfloat16")
 FASTEST, BEST = "fastest mode", "best against best"
 
@@ -267,7 +269,7 @@ def _compare(rows: list[Row], baseline: str | None) -> tuple[list[Row], str]:
         raise UnknownNameError("column", column, list(dict.fromkeys(row.column for row in rows)))
     if mode and mode not in modes:
         raise UnknownNameError(f"mode of {column}", mode, modes)
-    mode = mode or (MODES[0] if MODES[0] in modes else next(iter(modes), ""))
+    mode = mode or next((plain for plain in (*PLAIN, *modes) if plain in modes), "")
     alike: dict[Any, list[Row]] = defaultdict(list)
     for row in rows:
         alike[row.task, row.dtype, row.batch].append(row)
