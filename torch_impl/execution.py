@@ -4,6 +4,7 @@ PyTorch: as written, every operation is one call. `torch.compile` makes one prog
 a CUDA device a CUDA graph replays the kernels of the whole loop with one call.
 """
 
+from collections.abc import Callable
 from functools import cache
 from typing import Any
 
@@ -15,7 +16,7 @@ from torch_impl import checked
 from torch_impl.classifier import Params, fit, loss
 from torch_impl.optimizers import sgd_step
 
-NO_CUDA = "a CUDA graph needs a CUDA device; PyTorch has no compiled form of a whole loop on a CPU"
+NO_CUDA = "a CUDA graph needs a CUDA device; on a CPU, torch.compile would unroll the whole loop"
 
 
 @checked
@@ -117,6 +118,14 @@ def compiled_loop(
     """
     if reason := modes(device=x.device.type)["compiled_loop"]:
         raise RuntimeError(reason)
+    params, losses = _recorded(params, x, t, batches, learning_rate)(params)
+    return {name: p.clone() for name, p in params.items()}, losses.clone()
+
+
+def _recorded(
+    params: Params, x: Array, t: Array, batches: Array, learning_rate: float
+) -> Callable[[Params], tuple[Params, Array]]:
+    """The loop as a CUDA graph: called with a start, it replays all steps into the same arrays."""
     start = {name: p.detach().clone() for name, p in params.items()}
     # a first run on a side stream: kernels are loaded and memory is reserved before the capture
     stream = torch.cuda.Stream()
@@ -126,9 +135,15 @@ def compiled_loop(
     torch.cuda.current_stream().wait_stream(stream)
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph):
-        params, losses = _steps(start, x, t, batches, learning_rate)
-    graph.replay()
-    return {name: p.clone() for name, p in params.items()}, losses.clone()
+        recorded = _steps(start, x, t, batches, learning_rate)
+
+    def replay(params: Params) -> tuple[Params, Array]:
+        for name, p in params.items():
+            start[name].copy_(p)
+        graph.replay()
+        return recorded
+
+    return replay
 
 
 def _step(params: Params, x: Array, t: Array, learning_rate: float) -> tuple[Params, Array]:

@@ -1,0 +1,1 @@
+"""How long the columns take, and what other people's code takes: `pytest --benchmark-only`."""

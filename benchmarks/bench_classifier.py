@@ -1,0 +1,344 @@
+"""The classifier 4-16-8-3: training steps, the diabetes data, inference, a wide twin."""
+
+from collections.abc import Iterator
+from functools import cache, partial
+from typing import Any
+
+import numpy as np
+
+from benchmarks import peers
+from benchmarks.counts import classifier_step, inference
+from benchmarks.harness import Case, Outputs, Target, precision, unchecked
+from benchmarks.machine import SEED, absent, devices, placed, runs
+from triptych import data
+from triptych.bounds import TRAINED
+from triptych.calls import Column
+
+SIZES = (4, 16, 8, 3)
+BATCHES = (32, 1024, 32768)
+SWEEP = tuple(4**power for power in range(11))
+RATE = {"sgd": 0.1, "adam": 0.01}
+NUMBERS = {"float64": 8, "float32": 4, "tf32": 4, "bfloat16": 2}
+"""Bytes of a number."""
+FORMS = {
+    "as written": "as_written",
+    "un-jitted": "as_written",
+    "compiled step": "compiled_step",
+    "compiled step, donated": "compiled_step",
+    "whole loop": "compiled_loop",
+}
+MODES = {
+    "numpy_ref": ("as written",),
+    "torch_impl": ("as written", "compiled step", "whole loop"),
+    "jax_impl": ("un-jitted", "compiled step", "compiled step, donated", "whole loop"),
+}
+PEERS = {"scikit-learn": "as written", "optax": "compiled step", "torch.optim": "as written"}
+AGAINST_SKLEARN = (442, 4096)
+SWEPT = ("as written", "compiled step", "whole loop")
+FASTEST = {
+    ("numpy_ref", "cpu"): "as written",
+    ("torch_impl", "cpu"): "as written",
+    ("torch_impl", "cuda"): "whole loop",
+    ("jax_impl", "cpu"): "whole loop",
+    ("jax_impl", "cuda"): "whole loop",
+}
+"""The mode that stands for a column where not every mode has a row."""
+_AS_WRITTEN = {("numpy_ref", "as written"), ("torch_impl", "as written")}
+_COMPILED = {("jax_impl", "compiled step"), ("jax_impl", "whole loop")}
+_COMPILED |= {("torch_impl", "compiled step"), ("torch_impl", "whole loop")}
+DEFAULTS: dict[str, dict[tuple[int, str], set[tuple[str, str]]]] = {
+    "cpu": {
+        (32, "float32"): _AS_WRITTEN | _COMPILED | {("jax_impl", "un-jitted")},
+        (1024, "float32"): _AS_WRITTEN | _COMPILED,
+        (32768, "float32"): _AS_WRITTEN | _COMPILED,
+        (32, "float64"): _AS_WRITTEN | {("jax_impl", "whole loop")},
+    }
+    | {(batch, "float32"): {("numpy_ref", "as written")} for batch in AGAINST_SKLEARN},
+    "cuda": {
+        (32, "float32"): _AS_WRITTEN | _COMPILED,
+        (32768, "float32"): _AS_WRITTEN
+        | {("torch_impl", "whole loop"), ("jax_impl", "whole loop")},
+    },
+}
+"""Which training steps with SGD run without --full, by device, batch and dtype."""
+TWINS = {"cpu": ((256, 1024, 1024, 250), 256), "cuda": ((1024, 4096, 4096, 1000), 8192)}
+TWIN_DTYPES = {"cpu": ("float32",), "cuda": ("float32", "tf32", "bfloat16")}
+TASKS = {"sgd": "classifier step, SGD", "adam": "classifier step, Adam"}
+EPOCH = "diabetes, an epoch"
+
+
+def steps_of(batch: int) -> int:
+    """K: enough steps for a round of a millisecond or more, few where a batch is large."""
+    return max(4, min(100, 2**17 // batch))
+
+
+@cache
+def arguments(batch: int, steps: int, sizes: tuple[int, ...], dtype: str) -> peers.Arguments:
+    """Start, rows of order 1, their classes, and the numbers of the rows that each step sees."""
+    rng = np.random.default_rng(SEED)
+    n = batch * steps
+    kept = "float64" if dtype == "float64" else "float32"
+    x, t = rng.normal(size=(n, sizes[0])).astype(kept), rng.integers(0, sizes[-1], n)
+    return data.classifier_start(SEED, sizes, dtype=kept), x, t, data.batches(n, batch, 1, SEED)
+
+
+def in_float64(values: Any) -> Any:
+    """The same numbers in float64; whole numbers stay as they are."""
+    if isinstance(values, tuple):
+        return tuple(map(in_float64, values))
+    if isinstance(values, dict):
+        return {name: in_float64(value) for name, value in values.items()}
+    return values.astype(np.float64) if values.dtype.kind == "f" else values
+
+
+def judge(column: str) -> Column:
+    """Whose float64 result a column is held against: NumPy's, and PyTorch's for NumPy's own."""
+    return Column("torch_impl" if column == "numpy_ref" else "numpy_ref")
+
+
+def expected_training(case: Case, optimizer: str, given: peers.Arguments) -> peers.Expected:
+    """What training from there must lead to."""
+
+    def expected(batches: np.ndarray) -> Outputs:
+        with precision("float64"):
+            params, losses = judge(case.column).call(
+                "classifier", "fit", *in_float64(given[:3]), batches,
+                optimizer=optimizer, learning_rate=RATE[optimizer],
+            )  # fmt: skip
+        return params | {"losses": losses[:10]}
+
+    return expected
+
+
+def training_bound(optimizer: str, dtype: str, batch: int, steps: int) -> float:
+    """How far a parameter may be off: the bound for the next larger number of steps.
+
+    Among 100000 rows, float32 rounds about one over the edge of a ReLU: one row, of the batch that
+    it is in, then passes in one column and not in the other.
+    """
+    bounds = TRAINED[optimizer, dtype]
+    bound = bounds[min(known for known in bounds if known >= steps)]
+    one_row = RATE[optimizer] / batch if dtype == "float32" and batch * steps > 10_000 else 0
+    return bound + one_row
+
+
+def training(case: Case, optimizer: str, given: peers.Arguments) -> Target:
+    """A loop of training steps: a column's, in one of its forms, or a peer's."""
+    rate = RATE[optimizer]
+    expected = expected_training(case, optimizer, given)
+    if case.column == "scikit-learn":
+        epochs = case.steps // len(given[3])
+        return peers.mlp_classifier(given, optimizer, rate, expected, epochs=epochs)
+    if case.peer:
+        make = {"optax": peers.optax, "torch.optim": peers.torch_optim}[case.column]
+        return make(given, optimizer, rate, expected)
+    column = Column(case.column, case.device)
+    _, x, t, batches = (placed(column, value, case.dtype) for value in given)
+
+    def fresh() -> Any:
+        return column.synchronize((placed(column, given[0], case.dtype), x, t, batches))
+
+    run = unchecked(column, _loop(case, column, optimizer, fresh))
+    return Target(
+        fresh, run, column.synchronize, peers.trained(column), partial(expected, given[3])
+    )
+
+
+def _loop(case: Case, column: Column, optimizer: str, fresh: Any) -> Any:
+    rate = RATE[optimizer]
+    if case.mode == "compiled step, donated":
+        return _donating(column, rate)
+    if case.mode == "whole loop" and case.column == "torch_impl":
+        # recorded once, before the clock starts, and replayed in each round
+        replay = column.execution._recorded(*fresh(), rate)
+        return lambda params, *_: replay(params)
+    if optimizer == "sgd":
+        return partial(getattr(column.execution, FORMS[case.mode]), learning_rate=rate)
+    return partial(column.classifier.fit, optimizer=optimizer, learning_rate=rate)
+
+
+def _donating(column: Column, rate: float) -> Any:
+    """JAX's compiled step, given its parameters' memory to write the new ones to."""
+    import jax
+    import jax.numpy as jnp
+
+    step = jax.jit(column.execution._step.__wrapped__, donate_argnums=0)
+
+    def run(params: Any, x: Any, t: Any, batches: Any) -> Any:
+        losses = []
+        for rows in batches:
+            params, value = step(params, x, t, rows, rate)
+            losses.append(value)
+        return params, jnp.stack(losses)
+
+    return run
+
+
+def step_case(column: str, mode: str, batch: int, optimizer: str = "sgd", **kwargs: Any) -> Case:
+    """A training step on rows of order 1."""
+    dtype = kwargs.get("dtype", "float32")
+    # an un-jitted step takes as long as a whole loop; two are enough to carry a state forward
+    steps = 2 if mode == "un-jitted" else steps_of(batch)
+    # MLPClassifier's `fit` has much to do before its first step: many epochs of that many steps
+    epochs = max(1, 2**18 // (steps * batch)) if column == "scikit-learn" else 1
+    count = classifier_step(SIZES, batch, NUMBERS[dtype], optimizer=optimizer)
+    return Case(
+        "classifier", TASKS[optimizer], column, mode, batch, steps * epochs,
+        lambda case: training(case, optimizer, arguments(batch, steps, SIZES, dtype)),
+        training_bound(optimizer, dtype, batch, steps),
+        **count._asdict(), **kwargs,
+    )  # fmt: skip
+
+
+def epoch_case(column: str, mode: str, **kwargs: Any) -> Case:
+    """An epoch of 10 steps of 32 rows over the diabetes study; ten epochs are chained."""
+    epochs, batch = 10, 32
+    count = classifier_step(SIZES, batch, NUMBERS["float32"])
+    per_epoch = data.TRAINING_ROWS // batch
+
+    def make(case: Case) -> Target:
+        (x, t), _ = data.diabetes(SEED, dtype="float32")
+        start = data.classifier_start(SEED, dtype="float32")
+        return training(case, "sgd", (start, x, t, data.batches(len(x), batch, epochs, SEED)))
+
+    return Case(
+        "classifier", EPOCH, column, mode, batch, epochs, make,
+        training_bound("sgd", "float32", batch, epochs * per_epoch),
+        flops=count.flops * per_epoch, bytes=count.bytes * per_epoch, **kwargs,
+    )  # fmt: skip
+
+
+def inference_case(column: str, mode: str, batch: int, **kwargs: Any) -> Case:
+    """The probabilities of a batch of rows; a step takes the next batch."""
+    steps = steps_of(batch)
+
+    def make(case: Case) -> Target:
+        given, rows, _, _ = arguments(batch, steps, SIZES, "float32")
+        column = Column(case.column, case.device)
+        params = column.take_in(given)
+        batches = [column.take_in(part) for part in np.split(rows, steps)]
+        one = unchecked(column, column.classifier.probabilities)
+
+        def outputs(result: Any) -> Outputs:
+            return {"P": np.concatenate(column.give_out(result))}
+
+        def expected() -> Outputs:
+            with precision("float64"):
+                exact = in_float64((given, rows))
+                return {"P": judge(case.column).call("classifier", "probabilities", *exact)}
+
+        def run(params: Any, batches: Any) -> Any:
+            return [one(params, x) for x in batches]
+
+        return Target(lambda: (params, batches), run, column.synchronize, outputs, expected)
+
+    count = inference(SIZES, batch, NUMBERS["float32"])
+    return Case(
+        "classifier", "classifier, inference", column, mode, batch, steps, make,
+        16, "eps", **count._asdict(), **kwargs,
+    )  # fmt: skip
+
+
+def twin_case(column: str, mode: str, *, dtype: str = "float32", **kwargs: Any) -> Case:
+    """A training step of a network so wide that the arithmetic counts; a smaller one on a CPU."""
+    device = kwargs.get("device", "cpu")
+    sizes, batch = TWINS[device]
+    steps = 4
+
+    def make(case: Case) -> Target:
+        given = arguments(batch, steps, sizes, dtype)
+        target = training(case, "sgd", given)
+        column = Column(case.column, case.device)
+        start, x, t, batches = (placed(column, value, dtype) for value in given)
+
+        def check() -> Any:
+            # the update is too small beside a bfloat16 weight to tell: look at the gradient too
+            trained = column.synchronize(target.run(*target.start()))
+            rows = batches[0]
+            return trained, column.classifier.loss_and_grads(start, x[rows], t[rows])[1]
+
+        def outputs(result: Any) -> Outputs:
+            grads = column.give_out(result[1])
+            return target.outputs(result[0]) | {f"d {name}": g for name, g in grads.items()}
+
+        def expected() -> Outputs:
+            return _expected_twin(judge(case.column).name, sizes, batch, steps, dtype)
+
+        return target._replace(check=check, outputs=outputs, expected=expected)
+
+    name = "-".join(map(str, sizes))
+    return Case(
+        "classifier", f"wide twin {name}, SGD", column, mode, batch, steps, make,
+        # a gradient is within 16 eps, and an update of it at the rate 0.1 adds two roundings
+        max(16, steps * (16 * RATE["sgd"] + 2)), "eps", dtype=dtype,
+        **classifier_step(sizes, batch, NUMBERS[dtype])._asdict(), **kwargs,
+    )  # fmt: skip
+
+
+@cache
+def _expected_twin(
+    judge: str, sizes: tuple[int, ...], batch: int, steps: int, dtype: str
+) -> Outputs:
+    start, x, t, batches = in_float64(arguments(batch, steps, sizes, dtype))
+    column, rows = Column(judge), batches[0]
+    with precision("float64"):
+        grads = column.call("classifier", "loss_and_grads", start, x[rows], t[rows])[1]
+        params, losses = column.call(
+            "classifier", "fit", start, x, t, batches, optimizer="sgd", learning_rate=RATE["sgd"]
+        )
+    return params | {"losses": losses} | {f"d {name}": g for name, g in grads.items()}
+
+
+def cases() -> Iterator[Case]:
+    """Every row; those that are not `default` need --full or --sweep."""
+    for device in devices():
+        for column, modes in MODES.items():
+            for mode in modes:
+                if runs(column, FORMS[mode], device):
+                    yield from _rows(column, mode, device)
+    for peer, mode in PEERS.items():
+        if not absent(peer):
+            yield from _peer_rows(peer, mode)
+
+
+def _rows(column: str, mode: str, device: str) -> Iterator[Case]:
+    """What a column has to show in one mode on one device."""
+    fastest = mode == FASTEST[column, device]
+    defaults = DEFAULTS[device]
+    for batch in sorted({*BATCHES, *AGAINST_SKLEARN, *SWEEP}):
+        for dtype in ("float32", "float64"):
+            when = "default" if (column, mode) in defaults.get((batch, dtype), ()) else "full"
+            if when == "full" and batch not in BATCHES:
+                when = "sweep"
+                if dtype == "float64" or mode not in SWEPT or batch not in SWEEP:
+                    continue
+            timed = (batch, dtype) == (32, "float32") and mode in ("compiled step", "whole loop")
+            yield step_case(
+                column, mode, batch, dtype=dtype, device=device, when=when, compile_time=timed
+            )
+    if mode == "as written" or (column, mode) == ("jax_impl", "whole loop"):
+        for batch in BATCHES:
+            for dtype in ("float32", "float64"):
+                small = (batch, dtype, device) == (32, "float32", "cpu")
+                when = "default" if small else "full"
+                yield step_case(column, mode, batch, "adam", dtype=dtype, device=device, when=when)
+    if fastest:
+        yield epoch_case(column, mode, device=device, when="default" if device == "cpu" else "full")
+        for dtype in TWIN_DTYPES[device]:
+            yield twin_case(column, mode, dtype=dtype, device=device, when="default")
+    if mode == ("compiled step" if column == "jax_impl" else "as written"):
+        for batch in BATCHES:
+            when = "default" if (batch, device) == (1024, "cpu") else "full"
+            yield inference_case(column, mode, batch, device=device, when=when)
+
+
+def _peer_rows(peer: str, mode: str) -> Iterator[Case]:
+    for batch in sorted({*BATCHES, *AGAINST_SKLEARN}):
+        wanted = batch == 32 or (peer == "scikit-learn" and batch in AGAINST_SKLEARN)
+        yield step_case(peer, mode, batch, when="default" if wanted else "full")
+    yield step_case(peer, mode, 32, "adam")
+
+
+def test_classifier(case: Case, measure: Any) -> None:
+    """Check, warm up, time."""
+    measure(case)

@@ -1,0 +1,108 @@
+"""What compilation costs, in a fresh process with empty caches.
+
+JAX says how long it takes to lower a function and to compile it; `torch.compile` compiles in the
+first call, so for PyTorch the first and the second call are timed.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from triptych import data
+from triptych.calls import Column, precision
+
+
+def in_fresh_process(
+    column: str, mode: str, device: str, batch: int, steps: int
+) -> dict[str, float]:
+    """Seconds to compile a form of the classifier's training loop.
+
+    Args:
+        column: "torch_impl" or "jax_impl".
+        mode: "compiled step" or "whole loop".
+        device: one of the column's.
+        batch: rows in a step.
+        steps: of the loop.
+
+    Returns:
+        {"lower", "compile"} for JAX, {"first", "second"} for PyTorch.
+
+    Raises:
+        RuntimeError: the process failed; the message has its last line.
+    """
+    command = [sys.executable, "-m", "benchmarks.compile_time", column, mode, device]
+    with tempfile.TemporaryDirectory() as empty:
+        caches = {
+            "TORCHINDUCTOR_CACHE_DIR": f"{empty}/inductor",
+            "TRITON_CACHE_DIR": f"{empty}/triton",
+            "CUDA_CACHE_PATH": f"{empty}/cuda",
+            "JAX_ENABLE_COMPILATION_CACHE": "false",
+        }
+        done = subprocess.run(
+            [*command, str(batch), str(steps)],
+            env=os.environ | caches | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+            capture_output=True, text=True, check=False,
+        )  # fmt: skip
+    if done.returncode:
+        raise RuntimeError(f"compile_time failed: {done.stderr.strip().splitlines()[-1:]}")
+    found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+def main(column: str, mode: str, device: str, batch: str, steps: str) -> None:
+    """Print the seconds as JSON."""
+    here = Column(column, device)
+    n = int(batch) * int(steps)
+    rng = np.random.default_rng(0)
+    x, t = rng.normal(size=(n, 4)).astype(np.float32), rng.integers(0, 3, n)
+    given = data.classifier_start(dtype="float32"), x, t, data.batches(n, int(batch), 1)
+    with precision("float32"):
+        arguments = here.synchronize([here.take_in(value) for value in given])
+        measure = {"torch_impl": _first_and_second, "jax_impl": _lower_and_compile}[column]
+        print(json.dumps(measure(here, mode, arguments)))
+
+
+def _first_and_second(column: Column, mode: str, arguments: Any) -> dict[str, float]:
+    params, x, t, batches = arguments
+    if mode == "whole loop":
+        return {
+            name: _seconds(lambda: column.execution._recorded(*arguments, 0.1))
+            for name in ("first", "second")
+        }
+
+    def one_step() -> Any:
+        loop = column.execution.compiled_step
+        return column.synchronize(loop(params, x, t, batches[:1], learning_rate=0.1))
+
+    return {"first": _seconds(one_step), "second": _seconds(one_step)}
+
+
+def _lower_and_compile(column: Column, mode: str, arguments: Any) -> dict[str, float]:
+    params, x, t, batches = arguments
+    lowered: list[Any] = []
+
+    def lower() -> None:
+        if mode == "whole loop":
+            fit = column.classifier.fit.__wrapped__
+            lowered.append(fit.lower(*arguments, optimizer="sgd", learning_rate=0.1))
+        else:
+            lowered.append(column.execution._step.lower(params, x, t, batches[0], 0.1))
+
+    return {"lower": _seconds(lower), "compile": _seconds(lambda: lowered[0].compile())}
+
+
+def _seconds(call: Callable[[], Any]) -> float:
+    start = time.perf_counter()
+    call()
+    return time.perf_counter() - start
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

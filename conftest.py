@@ -1,0 +1,52 @@
+"""Tests or benchmarks: a plain `pytest` runs the tests, `pytest --benchmark-only` the benchmarks.
+
+The options stand here because pytest reads those of this directory's conftest.py in any case.
+"""
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+TOLD = "TRIPTYCH_THREADS"
+"""Set, in the process whose thread pools have been told, to their number of threads."""
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Which rows, and on how many threads."""
+    group = parser.getgroup("triptych benchmarks (with --benchmark-only)")
+    group.addoption("--threads", type=int, help="threads of every framework (default: all cores)")
+    group.addoption("--device", choices=("cpu", "cuda"), help="rows of this device only")
+    group.addoption("--full", action="store_true", help="every row of the grid")
+    group.addoption("--sweep", action="store_true", help="batches of 4^0 to 4^10 as well")
+    group.addoption(
+        "--budget", type=float, default=1.0, help="seconds of timed rounds for a row (default: 1)"
+    )
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Leave one of the two folders out; a file that is named on the command line is not asked."""
+    other = "tests" if config.getoption("benchmark_only") else "benchmarks"
+    return True if config.rootpath / other in collection_path.parents else None
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Begin anew with the thread pools told: they are made when their libraries are loaded."""
+    if not config.getoption("benchmark_only"):
+        return
+    # the report takes the place of pytest-benchmark's own table
+    config.option.benchmark_quiet = True
+    from benchmarks import machine
+
+    threads = config.getoption("--threads") or machine.usable_cores()
+    if os.environ.get(TOLD) == str(threads):
+        return
+    try:
+        environment = machine.with_threads(threads) | {TOLD: str(threads)}
+    except ValueError as error:
+        raise pytest.UsageError(str(error)) from None
+    if capture := config.pluginmanager.getplugin("capturemanager"):
+        capture.stop_global_capturing()
+    command = [sys.executable, "-m", "pytest", *config.invocation_params.args]
+    os.execve(sys.executable, command, environment)
