@@ -1,7 +1,8 @@
 """The three-layer classifier 4-16-8-3: forward, loss, backward, training.
 
 JAX: the network is a pure function of a dictionary. `value_and_grad` differentiates the loss by
-every entry, and `scan` compiles the whole training loop into one program.
+every entry, and `scan` compiles the whole training loop into one program. `logits` and `loss` stay
+as they are: whoever calls them compiles them, with everything around them.
 """
 
 from functools import partial
@@ -29,7 +30,6 @@ Params = Annotated[
 
 
 @checked
-@jax.jit
 def logits(params: Params, x: Float[Array, "n features"]) -> Float[Array, "n classes"]:
     """Scores: relu(relu(x W1^T + b1) W2^T + b2) W3^T + b3, with relu(z) = max(0, z).
 
@@ -71,7 +71,6 @@ def predict(params: Params, x: Float[Array, "n features"]) -> Int[Array, " n"]:
 
 
 @checked
-@jax.jit
 def loss(params: Params, x: Float[Array, "n features"], t: Int[Array, " n"]) -> Float[Array, ""]:
     """Cross-entropy: the mean over the rows of -log P_t, from the logits.
 
@@ -125,9 +124,8 @@ def dropout(
 ) -> Float[Array, "n hidden"]:
     """In training h * mask / (1 - rate), in evaluation h.
 
-    Nothing remembers a mode here: the caller says which.
-
-    It is linear in h, so the same function, with the same mask, is its vector-Jacobian product.
+    Nothing remembers a mode here: the caller says which. Nor does a generator: the usual mask,
+    `jax.random.bernoulli(key, 1 - rate, h.shape)`, needs a key of its own for every call.
 
     Args:
         h: activations.

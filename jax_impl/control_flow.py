@@ -118,9 +118,10 @@ def loop(x: Float[Array, ""], n: Int[Array, ""]) -> tuple[Array, Array]:
 
 @checked
 def loop_compiled(x: Float[Array, ""], n: Int[Array, ""]) -> tuple[Array, Array]:
-    """y = x**n with the number of rounds decided inside the compiled program.
+    """y = x**n, the whole loop as one captured program.
 
-    A loop of unknown length cannot be run backward (nothing says how much to save): the derivative
+    The number of rounds is an input of the program, the same for every n. A loop of unknown length
+    cannot be run backward (nothing says how much to save): the derivative
     is taken in forward mode.
 
     Args:

@@ -10,7 +10,7 @@ from jax import Array
 from jaxtyping import Float, Int
 
 from jax_impl import checked
-from jax_impl.classifier import Params, fit, loss_and_grads
+from jax_impl.classifier import Params, fit, loss, loss_and_grads
 from jax_impl.optimizers import sgd_step
 
 
@@ -38,7 +38,8 @@ def as_written(
 ) -> tuple[Params, Float[Array, " steps"]]:
     """The classifier's training loop with every operation run as Python reaches it.
 
-    This is not how JAX is meant to be used: it shows what `jit` saves.
+    This is not how JAX is meant to be used: it shows what `jit` saves. `jax.disable_jit`, which
+    also takes apart what JAX has compiled itself, is for debugging, and slower still.
 
     Args:
         params: where to start; left as they are.
@@ -53,11 +54,10 @@ def as_written(
     Source: A 7.1.
     """
     losses = []
-    with jax.disable_jit():
-        for rows in batches:
-            value, grads = loss_and_grads(params, x[rows], t[rows])
-            params = sgd_step(params, grads, learning_rate=learning_rate)
-            losses.append(value)
+    for rows in batches:
+        value, grads = jax.value_and_grad(loss)(params, x[rows], t[rows])
+        params = {name: p - learning_rate * grads[name] for name, p in params.items()}
+        losses.append(value)
     return params, jnp.stack(losses)
 
 

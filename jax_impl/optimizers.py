@@ -79,7 +79,8 @@ def adam_step(
     step = state["step"] + 1
     m = {name: beta1 * state["m"][name] + (1 - beta1) * g for name, g in grads.items()}
     v = {name: beta2 * state["v"][name] + (1 - beta2) * g**2 for name, g in grads.items()}
-    # the running means start at 0: divide by the weight that they have seen
+    # the running means start at 0: divide by the weight that they have seen, 1 - beta**step, whose
+    # digits float32 would lose near 1; log1p(beta - 1) is log(beta)
     seen1 = -jnp.expm1(step * jnp.log1p(beta1 - 1))
     seen2 = -jnp.expm1(step * jnp.log1p(beta2 - 1))
     # update

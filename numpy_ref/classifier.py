@@ -4,7 +4,6 @@ NumPy: the backward pass is the chain rule on paper, one line for each forward l
 For a softmax followed by a cross-entropy it starts from P - onehot, which never divides.
 """
 
-from functools import reduce
 from typing import Annotated, Literal
 
 import numpy as np
@@ -106,7 +105,7 @@ def loss_and_grads(
     h2 = np.maximum(z2, 0)
     logits = h2 @ w3.T + b3
     log_p = _log_softmax(logits)
-    loss = -np.mean(log_p[rows, t])
+    value = -np.mean(log_p[rows, t])
     # backward
     # softmax and cross-entropy together: (P - onehot) / n
     d_logits = np.exp(log_p)
@@ -117,19 +116,19 @@ def loss_and_grads(
     d_w3 = d_logits.T @ h2
     d_b3 = ones @ d_logits
     d_h2 = d_logits @ w3
-    # the ReLU passes what was above 0
+    # ReLU: what was above 0 passes
     d_z2 = d_h2 * (z2 > 0)
     # the second layer
     d_w2 = d_z2.T @ h1
     d_b2 = ones @ d_z2
     d_h1 = d_z2 @ w2
-    # the ReLU
+    # ReLU
     d_z1 = d_h1 * (z1 > 0)
     # the first layer
     d_w1 = d_z1.T @ x
     d_b1 = ones @ d_z1
     grads = {"fc1.weight": d_w1, "fc1.bias": d_b1, "fc2.weight": d_w2, "fc2.bias": d_b2}
-    return loss, grads | {"output.weight": d_w3, "output.bias": d_b3}
+    return value, grads | {"output.weight": d_w3, "output.bias": d_b3}
 
 
 @checked
@@ -151,9 +150,11 @@ def dropout(
 ) -> Float[Array, "n hidden"]:
     """In training h * mask / (1 - rate), in evaluation h.
 
-    Nothing remembers a mode here: the caller says which.
+    Nothing remembers a mode here: the caller says which. The usual mask is
+    `rng.random(h.shape) >= rate`, from a `numpy.random.Generator`.
 
-    It is linear in h, so the same function, with the same mask, is its vector-Jacobian product.
+    It is linear in h: applied to a cotangent, with the same mask, it is its own vector-Jacobian
+    product.
 
     Args:
         h: activations.
@@ -206,8 +207,9 @@ def fit(
 
 def _log_softmax(logits: Array) -> Array:
     # log P_i = z_i - log(sum_j exp(z_j)); with the largest logit taken off, exp cannot overflow.
-    # A maximum of columns and a product with ones are faster than reductions along short rows.
-    shifted = logits - reduce(np.maximum, logits.T)[:, None]
+    # Few classes make short rows, along which reductions are slow: the maximum is taken across a
+    # transposed copy, the sum as a product with ones.
+    shifted = logits - logits.T.copy().max(axis=0)[:, None]
     total = np.exp(shifted) @ np.ones(logits.shape[1], logits.dtype)
     return shifted - np.log(total)[:, None]
 

@@ -123,7 +123,7 @@ def loop(x: Float[Array, ""], n: Int[Array, ""]) -> tuple[Array, Array]:
 
 @checked
 def loop_compiled(x: Float[Array, ""], n: Int[Array, ""]) -> tuple[Array, Array]:
-    """y = x**n with the number of rounds decided inside the compiled program.
+    """y = x**n, the whole loop as one captured program.
 
     Args:
         x: the base.

@@ -310,3 +310,11 @@ def test_under_torch_func_and_compile(columns: list[Any]) -> None:
         torch.func.vmap(lambda x, t: column.classifier.loss_and_grads(params, x[None], t[None]))(
             x, t
         )
+
+
+def test_a_float_without_a_rule_is_refused_at_the_door(column: Any) -> None:
+    def scale(x: Any, *, momentum: float) -> Any:
+        return x * momentum
+
+    with pytest.raises(LookupError, match="momentum is a float without a rule"):
+        column.boundary.checked(scale)

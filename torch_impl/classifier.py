@@ -157,10 +157,8 @@ def dropout(
 ) -> Float[Array, "n hidden"]:
     """In training h * mask / (1 - rate), in evaluation h.
 
-    `nn.Dropout(rate)` draws its own mask; `net.train()` and `net.eval()` set `training` in it and
-    in every other submodule.
-
-    It is linear in h, so the same function, with the same mask, is its vector-Jacobian product.
+    `nn.Dropout(rate)` draws its own mask, from the global generator that `torch.manual_seed` sets;
+    `net.train()` and `net.eval()` set `training` in it and in every other submodule.
 
     Args:
         h: activations.
@@ -200,19 +198,19 @@ def fit(
     """
     net = SimpleNet.from_params(params)
     algorithm = torch.optim.SGD if optimizer == "sgd" else torch.optim.Adam
-    update = algorithm(net.parameters(), lr=learning_rate)
+    opt = algorithm(net.parameters(), lr=learning_rate)
     losses = []
     t = t.long()
     for rows in batches:
         # reset
-        update.zero_grad()
+        opt.zero_grad()
         # forward
         value = cross_entropy(net(x[rows]), t[rows])
         losses.append(value.detach())
         # backward
         value.backward()
         # update
-        update.step()
+        opt.step()
     return {name: p.detach() for name, p in net.named_parameters()}, torch.stack(losses)
 
 

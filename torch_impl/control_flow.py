@@ -129,7 +129,7 @@ def loop(x: Float[Array, ""], n: Int[Array, ""]) -> tuple[Array, Array]:
 
 @checked
 def loop_compiled(x: Float[Array, ""], n: Int[Array, ""]) -> tuple[Array, Array]:
-    """y = x**n with the number of rounds decided inside the compiled program.
+    """y = x**n, the whole loop as one captured program.
 
     The number of rounds is read before: the program is captured anew for each n, unrolled.
     `torch.compile` unrolls too, and refuses the ninth n (`torch._dynamo.config.recompile_limit`).

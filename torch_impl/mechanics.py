@@ -162,10 +162,12 @@ def paths(x: Float[Array, ""]) -> dict[str, Float[Array, ""]]:
     # forward
     a = x + 2
     b = x + 3
+    y = a * b
     # backward
-    (through_a,) = torch.autograd.grad(a * b.detach(), x, retain_graph=True)
-    (through_b,) = torch.autograd.grad(a.detach() * b, x, retain_graph=True)
-    (both,) = torch.autograd.grad(a * b, x)
+    d_a, d_b = torch.autograd.grad(y, (a, b), retain_graph=True)
+    (through_a,) = torch.autograd.grad(a, x, d_a)
+    (through_b,) = torch.autograd.grad(b, x, d_b)
+    (both,) = torch.autograd.grad(y, x)
     return {"a": through_a, "b": through_b, "both": both}
 
 

@@ -369,6 +369,8 @@ def _rule(name: str, annotation: Any) -> Rule | None:
         return inner and (
             lambda call, name, value: value if value is None else inner(call, name, value)
         )
+    if annotation is float and name not in NUMBERS:
+        raise LookupError(f"{name} is a float without a rule: say in NUMBERS which values it takes")
     by_type: dict[Any, Rule] = {
         bool: _truth_rule,
         int: _whole_number_rule,
