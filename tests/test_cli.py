@@ -25,7 +25,7 @@ def triptych(*words: str, **settings: str) -> subprocess.CompletedProcess[str]:
 def test_help_names_every_command() -> None:
     done = triptych("--help")
     assert done.returncode == 0
-    for command in ("compare", "read", "run", "claims"):
+    for command in ("compare", "read", "run", "claims", "report"):
         assert re.search(rf"^ +{command} ", done.stdout, re.MULTILINE)
 
 

@@ -33,12 +33,13 @@ from triptych.timings import (
 COLOURS = {
     "NumPy": "#0072B2",
     "PyTorch": "#D55E00",
-    "JAX": "#009E73",
-    "scikit-learn": "#CC79A7",
-    "autograd": "#E69F00",
-    "optax": "#56B4E9",
-    "torch.optim": "#000000",
+    "JAX": "#000000",
+    "scikit-learn": "#56B4E9",
+    "autograd": "#CC79A7",
+    "optax": "#009E73",
+    "torch.optim": "#E69F00",
 }
+"""The three columns differ in lightness too; the markers of the others are hollow."""
 OTHER = "#999999"
 STYLES = {
     "as written": ("-", "o"),
@@ -48,8 +49,8 @@ STYLES = {
     "whole loop": (":", "^"),
 }
 SETTINGS = {"svg.hashsalt": "triptych", "font.size": 9, "legend.frameon": False}
-PANEL, ENTRY = (4.2, 3.2), 1.9
-"""Inches: a panel, and the width of an entry of the legend."""
+PANEL, LEGEND = (3.8, 3.0), 2.0
+"""Inches: the size of a panel, the width of the legend beside them."""
 
 Panel = tuple[str, Side]
 """Dtype and side."""
@@ -89,7 +90,8 @@ def _panels(panels: Iterable[Panel], plot: Callable[[Axes, Panel], None], x: str
     ordered = sorted(set(panels), key=lambda panel: ((*DTYPES, panel[0]).index(panel[0]), panel[1]))
     width = min(len(ordered), 2 if len({side for _, side in ordered}) <= 2 else 3)
     height = math.ceil(len(ordered) / width)
-    figure = Figure(figsize=(PANEL[0] * width, PANEL[1] * height), layout="constrained")
+    size = PANEL[0] * width + LEGEND, PANEL[1] * height
+    figure = Figure(figsize=size, layout="constrained")
     grid = figure.subplots(height, width, sharex=True, sharey=True, squeeze=False)
     for axes, panel in zip_longest(grid.flat, ordered):
         if panel is None:
@@ -107,15 +109,13 @@ def _title(results: Results, panel: Panel) -> str:
     return f"{results.name(panel[1])}, {panel[0]}"
 
 
-def _line(axes: Axes, label: Label, x: Sequence[float], y: Sequence[float]) -> None:
+def _line(axes: Axes, label: Label, x: Sequence[float], y: Sequence[float]) -> Line2D:
+    """A line in the look of its column and mode."""
     line, marker = STYLES.get(label[1], ("-", "."))
-    axes.plot(
-        x, y, color=_colour(label), linestyle=line, marker=marker, markersize=4, linewidth=1.3
-    )
-
-
-def _colour(label: Label) -> str:
-    return COLOURS.get(label[0], OTHER)
+    colour = COLOURS.get(label[0], OTHER)
+    face = colour if label[0] in DISPLAY_NAMES.values() else "white"
+    (drawn,) = axes.plot(x, y, color=colour, ls=line, lw=1.2, marker=marker, ms=4, mfc=face)
+    return drawn
 
 
 def _legend(figure: Figure, labels: Sequence[Label], *more: Line2D) -> None:
@@ -126,10 +126,9 @@ def _legend(figure: Figure, labels: Sequence[Label], *more: Line2D) -> None:
     for mode in modes:
         line, marker = STYLES.get(mode, ("-", "."))
         entries.append(
-            Line2D([], [], color="0.4", ls=line, marker=marker, ms=4, lw=1.3, label=mode)
+            Line2D([], [], color="0.4", ls=line, lw=1.2, marker=marker, ms=4, label=mode)
         )
-    fit = int(figure.get_figwidth() / ENTRY)
-    figure.legend(handles=[*entries, *more], loc="outside lower center", ncols=fit)
+    figure.legend(handles=[*entries, *more], loc="outside right upper")
 
 
 def _time(results: Results, rows: Sequence[Row]) -> Figure | str:
@@ -143,9 +142,9 @@ def _time(results: Results, rows: Sequence[Row]) -> Figure | str:
             if (dtype, side) == panel:
                 x = [row.batch or 0 for row in line]
                 times = [row.time for row in line if row.time]
-                _line(axes, label, x, [time.median for time in times])
+                drawn = _line(axes, label, x, [time.median for time in times])
                 low, high = [time.low for time in times], [time.high for time in times]
-                axes.fill_between(x, low, high, color=_colour(label), alpha=0.25, linewidth=0)
+                axes.fill_between(x, low, high, color=drawn.get_color(), alpha=0.25, linewidth=0)
         for (side, quantity, column), seconds in results.limits.items():
             if quantity == "dispatch" and side == panel[1]:
                 name = DISPLAY_NAMES.get(column or "", "")
@@ -179,8 +178,7 @@ def _roofline(results: Results, rows: Sequence[Row]) -> Figure | str:
             points = [row for row in here if row.label == label and row.time]
             x = [(row.flops or 0) / (row.bytes or 1) for row in points]
             y = [(row.flops or 0) / row.time.median for row in points if row.time]
-            _, marker = STYLES.get(label[1], ("-", "."))
-            axes.scatter(x, y, s=18, color=_colour(label), marker=marker, linewidth=0.8)
+            _line(axes, label, x, y).set_linestyle("none")
         rate, bandwidth = roofs[panel]
         ridge = rate / bandwidth
         left = min((row.flops or 0) / (row.bytes or 1) for row in counted) / 3
@@ -208,9 +206,9 @@ def _crossover(results: Results, rows: Sequence[Row]) -> Figure | str:
         axes.set_title(f"{_title(results, panel)}\n{BEST}: {crossing(best)}")
         for (dtype, label, side), cross in found.items():
             if (dtype, side) == panel:
-                _line(axes, label, cross.batches, cross.ratios)
+                drawn = _line(axes, label, cross.batches, cross.ratios)
                 if cross.batch:
-                    axes.axvline(cross.batch, color=_colour(label), lw=0.8, ls=(0, (1, 3)))
+                    axes.axvline(cross.batch, color=drawn.get_color(), lw=0.8, ls=(0, (1, 3)))
 
     panels = {(dtype, side) for dtype, _, side in found}
     figure = _panels(panels, plot, "rows in a batch", "CPU time over GPU time")

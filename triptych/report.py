@@ -460,6 +460,7 @@ body { font: 16px/1.5 system-ui, sans-serif; max-width: 72rem; margin: 2rem auto
 table { border-collapse: collapse; display: block; overflow-x: auto; font-size: 0.875rem; }
 th, td { padding: 0.15rem 0.6rem; white-space: nowrap; font-variant-numeric: tabular-nums; }
 thead th { border-bottom: 1px solid; vertical-align: bottom; }
+td:first-child { position: sticky; left: 0; background: Canvas; }
 td:has(strong) { padding-top: 0.75rem; }
 img { max-width: 100%; display: block; }
 </style>
