@@ -1,0 +1,389 @@
+"""What the simulator's page needs to know, read from the project itself.
+
+A graph is written down once, in `numpy_ref.gradients`; its nodes are taken from that source by
+`ast`, its starting values from the documents' claims, and the lines that light up at a step from
+the names that the three sources bind. Only the 2-2-1 network is declared here: it is the
+classifier's code with two units, so it has no function of its own.
+"""
+
+import ast
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from triptych import claims, columns
+from triptych.calls import Column, precision
+from triptych.columns import COLUMNS, DISPLAY_NAMES
+
+SECTION = "Gradients of small graphs"
+"""The claims about the documents' graphs; each graph is named by the first two parts of an id."""
+
+LEARNING_RATE = 0.1
+"""The documents' own, of A 7.6."""
+
+# One line for each node: the operands of `linear` are factors in pairs, and a bias.
+NETWORK = """
+z1 = linear(x1, w11, x2, w12, b1)
+z2 = linear(x1, w21, x2, w22, b2)
+h1 = relu(z1)
+h2 = relu(z2)
+s = linear(h1, v1, h2, v2, c)
+L = cross_entropy(s, t)
+"""
+
+# Numbers that a float64 holds exactly, with both units above 0, so that every path is open.
+NETWORK_START = {
+    "x1": 1.0,
+    "x2": 2.0,
+    "t": 1.0,
+    "w11": 0.5,
+    "w12": 0.25,
+    "b1": 0.0,
+    "w21": -0.5,
+    "w22": 0.75,
+    "b2": 0.5,
+    "v1": 0.5,
+    "v2": -0.75,
+    "c": 0.125,
+}
+NETWORK_DATA = ("x1", "x2", "t")
+
+# What the classifier calls it. Its second layer is the identity here, so h1, z2 and h2 are one.
+NETWORK_VARIABLES = {
+    "x": ("x",),
+    "t": ("t",),
+    "w": ("w1", "params"),
+    "b": ("b1", "params"),
+    "v": ("w3", "params"),
+    "c": ("b3", "params"),
+    "z": ("z1",),
+    "h": ("h1", "z2", "h2"),
+    "s": ("logits",),
+    "L": ("log_p", "loss", "value"),
+}
+NETWORK_CODE = ("classifier.logits", "classifier.loss", "classifier.loss_and_grads")
+UPDATE_CODE = "optimizers.sgd_step"
+
+OPERATIONS = {ast.Add: "add", ast.Mult: "mul", ast.Pow: "pow"}
+"""How the simulator's rules are called in Python; its other rules are called by name."""
+CALLS = ("linear", "relu", "cross_entropy")
+
+Lines = Mapping[str, set[int]]
+
+
+def simulator_data() -> dict[str, Any]:
+    """The graphs with their starting values, code lines, and what the columns return; as JSON.
+
+    Raises:
+        ValueError: the claims name no graph, a source cannot be read as one, or a column is
+            missing.
+    """
+    with precision("float64"):
+        graphs = [*_documents_graphs(), _network()]
+    return {
+        "columns": DISPLAY_NAMES,
+        "learning_rate": LEARNING_RATE,
+        "update": UPDATE_CODE,
+        "graphs": graphs,
+    }
+
+
+# The graphs
+
+
+def _documents_graphs() -> Iterator[dict[str, Any]]:
+    groups: dict[str, list[claims.Claim]] = defaultdict(list)
+    for claim in claims.claims():
+        if claim.section == SECTION:
+            groups["-".join(claim.id.split("-")[:2])].append(claim)
+    if not groups:
+        raise ValueError(f"claims.toml has no section {SECTION!r}: no graph to simulate")
+    for key, group in groups.items():
+        first = group[0]
+        call = ast.parse(first.call, mode="eval").body
+        if not isinstance(call, ast.Call):
+            raise ValueError(f"{first.id}: {first.call} is no call, so it names no graph")
+        concept, function = ast.unparse(call.func).split(".")
+        (definition,) = (
+            d for d in columns.load_column("numpy_ref", concept).functions if d.name == function
+        )
+        inputs = [p.name for p in definition.parameters]
+        values = [float(ast.literal_eval(a)) for a in call.args]
+        start = dict(zip(inputs, values, strict=True))
+        # a document differentiates by some inputs and holds the others constant
+        asked = {claim.at.removeprefix("grads ") for claim in group}
+        yield _graph(
+            key,
+            title=first.about,
+            source=first.source,
+            nodes=_nodes(definition.source),
+            start=start,
+            tracked=[name for name in inputs if name in asked],
+            code=(f"{concept}.{function}",),
+            returned={
+                name: Column(name).call(concept, function, *map(np.array, values))
+                for name in COLUMNS
+            },
+        )
+
+
+def _network() -> dict[str, Any]:
+    params, x, t = network_arrays(NETWORK_START)
+    returned = {}
+    for name in COLUMNS:
+        column = Column(name)
+        scores = column.call("classifier", "logits", params, x)
+        loss, grads = column.call("classifier", "loss_and_grads", params, x, t)
+        returned[name] = ({"s": scores[0, 1], "L": loss}, network_grads(grads))
+    return _graph(
+        "network",
+        title="A 2-2-1 network with one training example: ReLU, then cross-entropy",
+        source="B, with two units for its sixteen and one score",
+        nodes=_nodes(NETWORK),
+        start=NETWORK_START,
+        tracked=[name for name in NETWORK_START if name not in NETWORK_DATA],
+        code=NETWORK_CODE,
+        returned=returned,
+        variables=NETWORK_VARIABLES,
+    )
+
+
+def network_arrays(
+    inputs: Mapping[str, float],
+) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray]:
+    """The parameters, x and t with which the classifier computes the 2-2-1 network.
+
+    Its second layer is the identity, which a ReLU's output passes unchanged; class 0 has the
+    constant score 0, class 1 the network's score s, so that P(1) = 1 / (1 + exp(-s)).
+    """
+    i = inputs
+    params = {
+        "fc1.weight": np.array([[i["w11"], i["w12"]], [i["w21"], i["w22"]]]),
+        "fc1.bias": np.array([i["b1"], i["b2"]]),
+        "fc2.weight": np.eye(2),
+        "fc2.bias": np.zeros(2),
+        "output.weight": np.array([[0.0, 0.0], [i["v1"], i["v2"]]]),
+        "output.bias": np.array([0.0, i["c"]]),
+    }
+    return params, np.array([[i["x1"], i["x2"]]]), np.array([int(i["t"])])
+
+
+def network_grads(grads: Mapping[str, np.ndarray]) -> dict[str, float]:
+    """The classifier's gradients under the network's names."""
+    (w11, w12), (w21, w22) = grads["fc1.weight"]
+    b1, b2 = grads["fc1.bias"]
+    v1, v2 = grads["output.weight"][1]
+    return {
+        **{"w11": w11, "w12": w12, "b1": b1, "w21": w21, "w22": w22, "b2": b2},
+        **{"v1": v1, "v2": v2, "c": grads["output.bias"][1]},
+    }
+
+
+def _graph(
+    key: str,
+    *,
+    title: str,
+    source: str,
+    nodes: list[dict[str, Any]],
+    start: Mapping[str, float],
+    tracked: list[str],
+    code: tuple[str, ...],
+    returned: Mapping[str, tuple[Mapping[str, Any], Mapping[str, Any]]],
+    variables: Mapping[str, tuple[str, ...]] | None = None,
+) -> dict[str, Any]:
+    known = {*start}
+    for node in nodes:
+        known.add(node["name"])
+        if absent := [a for a in node["args"] if isinstance(a, str) and a not in known]:
+            raise ValueError(f"{key}: {node['name']} uses {absent[0]}, which is not there yet")
+    return {
+        "key": key,
+        "title": title,
+        "source": source,
+        "start": dict(start),
+        "tracked": tracked,
+        "nodes": [{k: node[k] for k in ("name", "op", "args")} for node in nodes],
+        "code": code,
+        "lit": _lit(nodes, start, code, variables),
+        "returned": {
+            column: {
+                "values": {name: float(v) for name, v in values.items()},
+                "grads": {name: float(grads[name]) for name in grads},
+            }
+            for column, (values, grads) in returned.items()
+        },
+    }
+
+
+def _nodes(source: str) -> list[dict[str, Any]]:
+    """The operations of the forward lines, in order; what has no name gets a letter.
+
+    Each has a name, an operation, its operands (names, or numbers for constants), and the
+    assignment that it belongs to.
+    """
+    tree = ast.parse(source)
+    assignments = [
+        n
+        for n in ast.walk(tree)
+        if isinstance(n, ast.Assign) and not ast.unparse(n.targets[0]).startswith("d_")
+    ]
+    taken = {n.id for n in ast.walk(tree) if isinstance(n, ast.Name)}
+    letters = (letter for letter in "uvrs" if letter not in taken)
+    nodes: list[dict[str, Any]] = []
+
+    def operand(expression: ast.expr, owner: str) -> str | float:
+        if isinstance(expression, ast.Name):
+            return expression.id
+        if isinstance(expression, ast.Constant):
+            return float(ast.literal_eval(expression))
+        return operation(expression, "", owner)
+
+    def operation(e: ast.expr, name: str, owner: str) -> str:
+        called = ast.unparse(e.func) if isinstance(e, ast.Call) else ""
+        if isinstance(e, ast.BinOp) and type(e.op) in OPERATIONS:
+            op, args = OPERATIONS[type(e.op)], [operand(x, owner) for x in (e.left, e.right)]
+        elif isinstance(e, ast.Call) and called == "np.square":
+            op, args = "pow", [operand(e.args[0], owner), 2.0]
+        elif isinstance(e, ast.Call) and called in CALLS:
+            op, args = called, [operand(x, owner) for x in e.args]
+        else:
+            raise ValueError(f"the simulator has no rule for {ast.unparse(e)!r}")
+        name = name or next(letters)
+        nodes.append({"name": name, "op": op, "args": args, "owner": owner})
+        return name
+
+    for assignment in assignments:
+        name = ast.unparse(assignment.targets[0])
+        operation(assignment.value, name, name)
+    return nodes
+
+
+# The lines that light up
+
+
+def _lit(
+    nodes: list[dict[str, Any]],
+    start: Iterable[str],
+    code: tuple[str, ...],
+    variables: Mapping[str, tuple[str, ...]] | None,
+) -> dict[str, dict[str, dict[str, list[int]]]]:
+    """For each step the lines of each function in each column: {step: {function: {column: []}}}."""
+
+    def known_as(name: str) -> tuple[str, ...]:
+        return (name,) if variables is None else variables[name[0]]
+
+    def inner(name: str) -> list[str]:
+        """The named operands of a node, through nodes that the source does not name."""
+        args = next(n["args"] for n in nodes if n["name"] == name)
+        names = [a for a in args if isinstance(a, str)]
+        return [m for a in names for m in (inner(a) if a in unnamed else [a])]
+
+    unnamed = {n["name"] for n in nodes if n["name"] != n["owner"]}
+    wanted: dict[str, tuple[list[str], list[str]]] = {
+        "start": ([v for name in start for v in known_as(name)], [])
+    }
+    for node in nodes:
+        name = node["name"]
+        forward = list(known_as(node["owner"]))
+        backward = [v for m in (inner(name) if name in unnamed else [name]) for v in known_as(m)]
+        wanted[f"forward {name}"] = (forward, [])
+        wanted[f"backward {name}"] = ([], backward)
+    for name in start:
+        wanted[f"backward {name}"] = ([], list(known_as(name)))
+
+    lit: dict[str, dict[str, dict[str, list[int]]]] = {}
+    for step, (forward, backward) in wanted.items():
+        lit[step] = defaultdict(dict)
+        for column in COLUMNS:
+            bound = {function: bindings(column, function) for function in code}
+            own = [v for v in backward if any(f"d_{v}" in b for b in bound.values())]
+            # a column that derives by hand has a line for each; an engine is asked once
+            names = [*forward, *(f"d_{v}" for v in own), *(f"{v}.retain_grad" for v in backward)]
+            names += ["backward"] if backward and not own else []
+            for function in code:
+                if lines := set().union(*(bound[function].get(n, set()) for n in names)):
+                    lit[step][function][column] = sorted(lines)
+    lit["update"] = {
+        UPDATE_CODE: {c: sorted(bindings(c, UPDATE_CODE)["sgd_step"]) for c in COLUMNS}
+    }
+    return lit
+
+
+def bindings(column: str, function: str) -> Lines:
+    """The lines of a function that bind each name.
+
+    A name is bound by a parameter or an assignment, and the function's own name by its `return`.
+    A call of a method as a statement is found under "a.retain_grad", everything that asks an
+    engine for derivatives under "backward". A statement brings with it the results of the local
+    functions that it names.
+
+    Args:
+        column: the package.
+        function: with its concept, "gradients.chain".
+    """
+    concept, name = function.split(".")
+    module = columns.load_column(column, concept)
+    tree = ast.parse("\n".join(module.lines))
+    body = next(n for n in tree.body if isinstance(n, ast.FunctionDef) and n.name == name)
+    local = {n.name: n for n in body.body if isinstance(n, ast.FunctionDef)}
+    bound: dict[str, set[int]] = defaultdict(set)
+    for argument in (*body.args.args, *body.args.kwonlyargs):
+        bound[argument.arg].add(argument.lineno)
+    for statement in body.body:
+        if isinstance(statement, ast.FunctionDef):
+            continue
+        lines = set(_span(statement))
+        for part in ast.walk(statement):
+            if isinstance(part, ast.Name) and part.id in local:
+                returns = (n for n in ast.walk(local[part.id]) if isinstance(n, ast.Return))
+                lines.update(line for r in returns for line in _span(r))
+        for bound_name in _bound_by(statement, name):
+            bound[bound_name] |= lines
+    return bound
+
+
+def _bound_by(statement: ast.stmt, function: str) -> Iterator[str]:
+    if isinstance(statement, ast.Return):
+        yield function
+    targets = statement.targets if isinstance(statement, ast.Assign) else []
+    if isinstance(statement, ast.AugAssign | ast.AnnAssign):
+        targets = [statement.target]
+    for target in targets:
+        if isinstance(target, ast.Subscript):
+            target = target.value
+        yield from (n.id for n in ast.walk(target) if isinstance(n, ast.Name))
+    for part in ast.walk(statement):
+        if isinstance(part, ast.Call) and isinstance(part.func, ast.Attribute):
+            if part.func.attr in ("backward", "grad", "value_and_grad"):
+                yield "backward"
+            if isinstance(statement, ast.Expr):
+                yield ast.unparse(part.func)
+
+
+def _span(node: ast.stmt) -> range:
+    return range(node.lineno, (node.end_lineno or node.lineno) + 1)
+
+
+# The code
+
+
+def code_section(function: str) -> tuple[columns.Section, tuple[columns.Module, ...]]:
+    """A function in the three columns, without its docstring: beside a step only code is read."""
+    concept, name = function.split(".")
+    modules = columns.load(concept)
+    section = columns.find(modules, name)[0]
+    blocks = []
+    for module, block in zip(modules, section.blocks, strict=True):
+        tree = ast.parse("\n".join(module.lines))
+        docs = {
+            line
+            for node in tree.body
+            if isinstance(node, ast.FunctionDef) and node.name == name
+            for line in (_span(node.body[0]) if ast.get_docstring(node) else ())
+        }
+        if block is not None:
+            block = block._replace(cells=tuple(c for c in block.cells if c.line not in docs))
+        blocks.append(block)
+    return section._replace(blocks=tuple(blocks)), modules
