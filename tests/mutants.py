@@ -227,21 +227,20 @@ def mutate(path: str, root: Path) -> Iterator[Mutant]:
     """Every mutant of one file: they compile, and all differ from it and from each other."""
     text = (root / path).read_text(encoding="utf-8")
     tree, lines = ast.parse(text), text.splitlines()
+    rows = MISTAKES + OF_ONE_COLUMN[path.split("/")[0]]
     # texts and messages are no mistake to look for
     silent = [
-        _span(node)
+        ((node.lineno, node.col_offset), (node.end_lineno, node.end_col_offset))
         for node in ast.walk(tree)
         if isinstance(node, ast.JoinedStr | ast.Raise)
         or (isinstance(node, ast.Constant) and isinstance(node.value, str))
     ]
     seen, names = {text}, Counter[str]()
-    for statement in tree.body:
+    for statement in filter(_defined, tree.body):
         function = _defined(statement)
-        for number in range(statement.lineno, (statement.end_lineno or 0) + 1) if function else ():
+        for number in range(statement.lineno, (statement.end_lineno or 0) + 1):
             old = lines[number - 1]
-            for kind, (first, last), new in _changes(
-                path.split("/")[0], old.split("#")[0].rstrip()
-            ):
+            for kind, (first, last), new in _changes(old.split("#")[0].rstrip(), rows):
                 source = "\n".join([*lines[: number - 1], new, *lines[number:], ""])
                 here = (number, first), (number, last)
                 quiet = any(start <= here[0] and here[1] <= end for start, end in silent)
@@ -254,16 +253,12 @@ def mutate(path: str, root: Path) -> Iterator[Mutant]:
                 yield Mutant(path, function, kind, number, old.strip(), new.strip(), source, name)
 
 
-def _changes(column: str, code: str) -> Iterator[tuple[str, tuple[int, int], str]]:
+def _changes(code: str, rows: Sequence[Row]) -> Iterator[tuple[str, tuple[int, int], str]]:
     """The kind of each mistake in a line, its place, and the new line."""
-    for kind, pattern, replacement in MISTAKES + OF_ONE_COLUMN[column]:
+    for kind, pattern, replacement in rows:
         for match in re.finditer(pattern, code):
             text = match.expand(replacement) if isinstance(replacement, str) else replacement(match)
             yield kind, match.span(), code[: match.start()] + text + code[match.end() :]
-
-
-def _span(node: Any) -> tuple[tuple[int, int], tuple[int, int]]:
-    return (node.lineno, node.col_offset), (node.end_lineno, node.end_col_offset)
 
 
 def _compiles(source: str) -> bool:
@@ -466,8 +461,8 @@ class Hunt:
                 test: Record(test not in bad, seconds, set(result["touched"].get(test, ())))
                 for test, seconds in result["seconds"].items()
             }
-            self.say(f"{job.label}: {len(result['seconds'])} tests; not used, skipped or failed:")
-            self.say("".join(f"    {test}\n" for test in bad) or "    none")
+            self.say(f"{job.label}: {len(result['seconds'])} tests pass without a mutant, but for")
+            self.say("\n".join(f"    {test}" for test in bad or ["none"]))
 
         self.run([Job(file, tests) for file, tests in sorted(self.files.items())], done)
 
@@ -540,6 +535,8 @@ def hunt(root: Path, targets: Sequence[Mutant], jobs: int) -> dict[str, str]:
     """Which mutants of a tree are killed, and by what."""
     os.chdir(root)
     os.environ["PYTHONPATH"] = str(root)
+    # on every machine the same tests; forks would quarrel about a GPU's memory
+    os.environ |= {"CUDA_VISIBLE_DEVICES": "", "JAX_PLATFORMS": "cpu"}
     # not the folder of this file: the other tree's tests would import from it
     sys.path[:] = [str(root), *(p for p in sys.path if Path(p).resolve().parent != ROOT)]
     for column in {mutant.column for mutant in targets}:
