@@ -80,6 +80,10 @@ def _times(ratio: Ratio | None) -> str:
     return f"{_digits(ratio.value, 2)}x{'*' * ratio.foreign}" if ratio else ""
 
 
+def _share(limit: dict[str, Any] | None) -> str:
+    return f"{_digits(100 * limit['share'], 2)}% {BINDS[limit['binds']]}" if limit else ""
+
+
 def _size(number: float | None) -> str:
     return "" if number is None else f"{_digits(number / 2**20, 3)} MiB"
 
@@ -203,13 +207,11 @@ def _steady(results: Results, task: str, rows: list[Row]) -> Sheet:
     for row in rows:
         cell = {"time": "" if row.status == "not run" else row.status}
         if row.time:
-            limit, even = row.limit or {}, row.break_even_steps
+            even = row.break_even_steps
             cell = {
                 "time": duration(row.time.median),
                 "IQR": f"{row.time.spread:.0%}{'!' * (row.time.spread > NOISY)}",
-                "limit": f"{_digits(100 * limit['share'], 2)}% {BINDS[limit['binds']]}"
-                if limit
-                else "",
+                "limit": _share(row.limit),
                 "baseline": _times(row.to_baseline),
                 "CPU/GPU": _times(row.to_cpu),
                 "compile": duration(sum(row.compile.values())) if row.compile else "",
@@ -260,7 +262,8 @@ def _notes(results: Results, rows: list[Row]) -> Iterator[str]:
         batches = ", ".join(dict.fromkeys(str(row.batch) for row in group if row.batch))
         where = f"{sides}; {dtypes}{'; batch ' * bool(batches)}{batches}"
         yield f"{status}: {', '.join(label)} ({where}): {reason or 'no reason given'}"
-    for (dtype, what, side), cross in crossovers(rows).items():
+    crossed = crossovers(rows)
+    for (dtype, what, side), cross in crossed.items():
         if what[0] == BEST:
             at = list(zip(cross.batches, cross.ratios, strict=True))
             loses = ", ".join(f"{batch} ({_digits(r, 2)}x)" for batch, r in at if r <= 1)
@@ -273,7 +276,8 @@ def _notes(results: Results, rows: list[Row]) -> Iterator[str]:
         yield "un-jitted is not JAX's intended use"
     if peers := dict.fromkeys(row.label[0] for row in rows if row.peer):
         yield f"peers, for comparison: {', '.join(peers)}"
-    if any(ratio and ratio.foreign for row in rows for ratio in (row.to_baseline, row.to_cpu)):
+    compared = [ratio for row in rows for ratio in (row.to_baseline, row.to_cpu) if ratio]
+    if any(r.foreign for r in compared) or any(c.foreign for c in crossed.values()):
         yield "* against another set-up: see what differs"
 
 
@@ -417,12 +421,13 @@ def _pictures(results: Results) -> dict[str, list[Picture]]:
 
 
 def _escape(text: str) -> str:
-    return re.sub(r"([\\`*|<>\[\]~&])", r"\\\1", text)
+    """Text that means itself in Markdown, on one line."""
+    return re.sub(r"([\\`*|<>\[\]~&])", r"\\\1", " ".join(text.split()))
 
 
 def _table(grid: Grid) -> str:
     def line(cells: list[str]) -> str:
-        return f"| {' | '.join(_escape(cell.replace(chr(10), ' ').strip()) for cell in cells)} |"
+        return f"| {' | '.join(map(_escape, cells))} |"
 
     rules = f"|---{'|---:' * (len(grid.head) - 1)}|"
     rows = [line(row) if any(row[1:]) else f"| **{_escape(row[0])}** |" for row in grid.rows]
