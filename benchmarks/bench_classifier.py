@@ -8,8 +8,8 @@ import numpy as np
 
 from benchmarks import peers
 from benchmarks.counts import classifier_step, inference
-from benchmarks.harness import Case, Outputs, Target, precision, unchecked
-from benchmarks.machine import SEED, absent, devices, placed, runs
+from benchmarks.harness import Case, Outputs, Target, in_float64, precision, unchecked
+from benchmarks.machine import SEED, absent, devices, judge, placed, runs
 from triptych import data
 from triptych.bounds import TRAINED
 from triptych.calls import Column
@@ -80,20 +80,6 @@ def arguments(batch: int, steps: int, sizes: tuple[int, ...], dtype: str) -> pee
     kept = "float64" if dtype == "float64" else "float32"
     x, t = rng.normal(size=(n, sizes[0])).astype(kept), rng.integers(0, sizes[-1], n)
     return data.classifier_start(SEED, sizes, dtype=kept), x, t, data.batches(n, batch, 1, SEED)
-
-
-def in_float64(values: Any) -> Any:
-    """The same numbers in float64; whole numbers stay as they are."""
-    if isinstance(values, tuple):
-        return tuple(map(in_float64, values))
-    if isinstance(values, dict):
-        return {name: in_float64(value) for name, value in values.items()}
-    return values.astype(np.float64) if values.dtype.kind == "f" else values
-
-
-def judge(column: str) -> Column:
-    """Whose float64 result a column is held against: NumPy's, and PyTorch's for NumPy's own."""
-    return Column("torch_impl" if column == "numpy_ref" else "numpy_ref")
 
 
 def expected_training(case: Case, optimizer: str, given: peers.Arguments) -> peers.Expected:
@@ -177,8 +163,8 @@ def _donating(column: Column, rate: float) -> Any:
 def step_case(column: str, mode: str, batch: int, optimizer: str = "sgd", **kwargs: Any) -> Case:
     """A training step on rows of order 1."""
     dtype = kwargs.get("dtype", "float32")
-    # an un-jitted step takes as long as a whole loop; two are enough to carry a state forward
-    steps = 2 if mode == "un-jitted" else steps_of(batch)
+    # an un-jitted step takes as long as a whole loop; few are enough
+    steps = 10 if mode == "un-jitted" else steps_of(batch)
     # MLPClassifier's `fit` has much to do before its first step: many epochs of that many steps
     epochs = max(1, 2**18 // (steps * batch)) if column == "scikit-learn" else 1
     count = classifier_step(SIZES, batch, NUMBERS[dtype], optimizer=optimizer)

@@ -72,7 +72,7 @@ class Case(NamedTuple):
     column: str
     """A column, or a peer of `BASES`."""
     mode: str
-    batch: int
+    batch: int | None
     steps: int
     make: Callable[["Case"], Target]
     bound: float
@@ -193,6 +193,15 @@ def unfinished(outputs: Any) -> bool:
     return False
 
 
+def in_float64(values: Any) -> Any:
+    """The same numbers in float64; whole numbers stay as they are."""
+    if isinstance(values, tuple):
+        return tuple(map(in_float64, values))
+    if isinstance(values, dict):
+        return {name: in_float64(value) for name, value in values.items()}
+    return values.astype(np.float64) if values.dtype.kind == "f" else values
+
+
 def rounds_in(budget: float, seconds: float) -> int:
     """How many rounds of that length fill a time budget, within `FEWEST` and `MOST`."""
     return min(MOST, max(FEWEST, round(budget / max(seconds, 1e-9))))
@@ -275,7 +284,7 @@ def measure(case: Case, benchmark: Any, threads: int, budget: float = BUDGET) ->
         seconds = warm_up(target)
         row["peak_memory"] = memory.read()
         row["transfer"] = transfer_time(case)
-        if case.compile_time:
+        if case.compile_time and case.batch is not None:
             row["compile"] = compile_time.in_fresh_process(
                 case.column, case.mode, case.device, case.batch, case.steps
             )
@@ -296,7 +305,7 @@ def measure(case: Case, benchmark: Any, threads: int, budget: float = BUDGET) ->
 
 def transfer_time(case: Case) -> dict[str, float] | None:
     """Seconds to bring one step's rows and a classifier's parameters to the device, and back."""
-    if case.peer or case.concept != "classifier":
+    if case.peer or case.concept != "classifier" or case.batch is None:
         return None
     from triptych import data
 
@@ -410,8 +419,8 @@ def binding_limit(
     """The limit of the machine that a row is closest to: arithmetic, memory or dispatch.
 
     A step cannot be faster than its arithmetic at the rate of a large matrix product, than its
-    inputs and outputs at the memory's bandwidth, or than one dispatch of an empty step (in a whole
-    loop: a K-th of one).
+    inputs and outputs at the bandwidth of the memory (or of a cache that holds them), or than one
+    dispatch of an empty step (in a whole loop: a K-th of one).
 
     Args:
         info: the row's `extra_info`.
@@ -419,15 +428,23 @@ def binding_limit(
         step: seconds of a step.
     """
     here = [limit for limit in limits if limit["device"] == info["device"]]
+    arithmetic = [
+        limit["value"]
+        for limit in here
+        if limit["quantity"] == "flops" and limit["dtype"] == info["dtype"]
+    ]
+    # chained steps may find their numbers in a cache: a triad that fits in one, too, is the limit
+    memory = [
+        limit["value"]
+        for limit in here
+        if limit["quantity"] == "bytes"
+        or (limit["quantity"] == "cached bytes" and limit["size"] >= (info["bytes"] or 0))
+    ]
     seconds = {}
-    for quantity, work in (("flops", info["flops"]), ("bytes", info["bytes"])):
-        rates = [
-            limit["value"]
-            for limit in here
-            if limit["quantity"] == quantity and limit["dtype"] in (None, info["dtype"])
-        ]
-        if work and rates:
-            seconds[quantity] = work / max(rates)
+    if info["flops"] and arithmetic:
+        seconds["flops"] = info["flops"] / max(arithmetic)
+    if info["bytes"] and memory:
+        seconds["bytes"] = info["bytes"] / max(memory)
     column = BASES.get(info["column"], info["column"])
     floors = [
         limit["value"]

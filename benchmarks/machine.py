@@ -28,8 +28,8 @@ SEED = 0
 SIDE = {"cpu": 2048, "cuda": 8192}
 """Of the square matrices whose product gives the arithmetic rate."""
 DTYPES = {"cpu": ("float32", "float64"), "cuda": ("float32", "float64", "tf32", "bfloat16")}
-TRIAD = 2**26
-"""Numbers in each array of the triad: three times 256 MB, far beyond any cache."""
+TRIADS = (2**26, 2**20, 2**14)
+"""Numbers in each of a triad's three arrays: 805 MB, which no cache holds, 13 MB and 0.2 MB."""
 EMPTY_STEPS = 1000
 
 
@@ -78,7 +78,7 @@ def describe(threads: int) -> dict[str, Any]:
         "commit": commit["id"],
         "dirty": commit["dirty"],
         "seed": SEED,
-        "sizes": {"matrix product": SIDE, "triad": TRIAD, "empty steps": EMPTY_STEPS},
+        "sizes": {"matrix product": SIDE, "triads": TRIADS, "empty steps": EMPTY_STEPS},
     }
 
 
@@ -135,6 +135,11 @@ def runs(column: str, form: str, device: str) -> bool:
     return not Column(column).execution.modes(device=device)[form]
 
 
+def judge(column: str) -> Column:
+    """Whose float64 result a column is held against: NumPy's, and PyTorch's for NumPy's own."""
+    return Column("torch_impl" if column == "numpy_ref" else "numpy_ref")
+
+
 def absent(peer: str) -> str:
     """The package that a peer needs and that is not installed; "" if it can run."""
     package = {"torch.optim": "torch"}.get(peer, peer)
@@ -170,7 +175,8 @@ def limits(device: str, threads: int) -> list[dict[str, Any]]:
 
     Returns:
         One entry for each quantity, dtype and column; `value` is flop/s, byte/s, or seconds for an
-        empty step. `cores` is how many cores were busy meanwhile.
+        empty step; "cached bytes" is the rate of arrays of that "size". `cores` is how many cores
+        were busy meanwhile.
     """
     found = []
     columns = [Column(name, device) for name in COLUMNS if not missing(name)]
@@ -187,8 +193,11 @@ def limits(device: str, threads: int) -> list[dict[str, Any]]:
         entry = {"dtype": None, "quantity": "dispatch", "column": column.name}
         with precision("float32"):
             found.append(head | entry | _seconds(_empty_steps(column), EMPTY_STEPS))
-    entry = {"dtype": None, "quantity": "bytes", "column": None}
-    return [*found, head | entry | _rate(_triad(device), 3 * 4 * TRIAD)]
+    for n in TRIADS:
+        quantity = "bytes" if n == max(TRIADS) else "cached bytes"
+        entry = {"dtype": None, "quantity": quantity, "column": None, "size": 3 * 4 * n}
+        found.append(head | entry | _rate(*_triad(device, n)))
+    return found
 
 
 def _seconds(call: Callable[[], Any], steps: int) -> dict[str, float]:
@@ -236,8 +245,8 @@ def _product(column: Column, dtype: str) -> Callable[[], Any]:
 
 
 def _empty_steps(column: Column) -> Callable[[], Any]:
-    """The least that can be dispatched, chained: x + 1 on a single number."""
-    x = column.take_in(np.float32(0))
+    """The least that can be dispatched, chained: x + 1 on an array of one number."""
+    x = column.take_in(np.zeros(1, np.float32))
 
     def step(x: Any) -> Any:
         return x + 1
@@ -256,11 +265,22 @@ def _empty_steps(column: Column) -> Callable[[], Any]:
     return steps
 
 
-def _triad(device: str) -> Callable[[], Any]:
-    """a = b + s c; PyTorch makes one pass of it, and writes where it is told to."""
+def _triad(device: str, n: int) -> tuple[Callable[[], Any], float]:
+    """a = b + s c, again and again; PyTorch makes one pass of it, and writes where it is told to.
+
+    Returns:
+        What to run, and the bytes that it moves.
+    """
     import torch
 
-    b, c = torch.ones(2, TRIAD, device=device)
+    b, c = torch.ones(2, n, device=device)
     a = torch.empty_like(b)
     boundary = Column("torch_impl", device)
-    return lambda: boundary.synchronize(torch.add(b, c, alpha=2.0, out=a))
+    passes = max(TRIADS) // n
+
+    def run() -> None:
+        for _ in range(passes):
+            torch.add(b, c, alpha=2.0, out=a)
+        boundary.synchronize(a)
+
+    return run, 3 * 4 * n * passes

@@ -1,0 +1,107 @@
+"""Linear regression: an epoch of gradient descent on the document's three points, and on more."""
+
+from collections.abc import Iterator
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from benchmarks import peers
+from benchmarks.counts import regression_epoch
+from benchmarks.harness import Case, Outputs, Target, in_float64, precision, unchecked
+from benchmarks.machine import SEED, absent, devices, judge, runs
+from triptych import data
+from triptych.bounds import descent
+from triptych.calls import Column
+
+EPOCHS = 100
+RATE = 0.1
+POINTS = (3, 32, 1024, 32768)
+"""Three are the document's own."""
+MODES = {
+    "numpy_ref": ("as written",),
+    "torch_impl": ("as written",),
+    "jax_impl": ("un-jitted", "whole loop"),
+}
+
+
+def samples(points: int, dtype: str) -> Any:
+    """The start w = b = 0, x and t."""
+    return data.line(dtype=dtype) if points == 3 else data.noisy_line(points, SEED, dtype=dtype)
+
+
+def make(case: Case) -> Target:
+    """A column's loop, or HIPS autograd's."""
+    given = samples(case.batch or 3, case.dtype)
+
+    def expected() -> Outputs:
+        with precision("float64"):
+            params, losses = judge(case.column).call(
+                "linear_regression", "fit", *in_float64(given),
+                learning_rate=RATE, epochs=case.steps,
+            )  # fmt: skip
+        return params | {"losses": losses[:10]}
+
+    if case.peer:
+        return peers.autograd_line(given, RATE, case.steps, expected)
+    column = Column(case.column, case.device)
+    _, x, t = (column.take_in(value) for value in given)
+
+    def fresh() -> Any:
+        return column.synchronize((column.take_in(given[0]), x, t))
+
+    fit = partial(column.linear_regression.fit, learning_rate=RATE, epochs=case.steps)
+    if case.mode == "un-jitted":
+        fit = partial(_un_jitted, column, case.steps)
+    return Target(
+        fresh, unchecked(column, fit), column.synchronize, peers.trained(column), expected
+    )
+
+
+def _un_jitted(column: Column, epochs: int, params: Any, x: Any, t: Any) -> Any:
+    """JAX without `jit` or `scan`: every operation is dispatched by itself."""
+    import jax
+    import jax.numpy as jnp
+
+    losses = []
+    for _ in range(epochs):
+        value, grads = jax.value_and_grad(column.linear_regression.loss)(params, x, t)
+        params = {name: p - RATE * grads[name] for name, p in params.items()}
+        losses.append(value)
+    return params, jnp.stack(losses)
+
+
+def case_of(column: str, mode: str, points: int, dtype: str, **kwargs: Any) -> Case:
+    """A row; un-jitted, few epochs are enough."""
+    epochs = 10 if mode == "un-jitted" else EPOCHS
+    params, x, t = samples(points, dtype)
+    start = np.array([params["w"], params["b"]])
+    off = descent(start, x, t[:, 0], learning_rate=RATE, steps=epochs)
+    count = regression_epoch(points, x.itemsize)
+    return Case(
+        "linear_regression", "linear regression, an epoch", column, mode, points, epochs, make,
+        # how far rounding can take a column: a running error bound
+        float(max(off.params.error.max(), off.losses.error.max())),
+        dtype=dtype, **count._asdict(), **kwargs,
+    )  # fmt: skip
+
+
+def cases() -> Iterator[Case]:
+    """Every row; those that are not `default` need --full."""
+    for points in POINTS:
+        for dtype in ("float32", "float64"):
+            for device in devices():
+                here = (points, dtype, device) == (3, "float32", "cpu")
+                for column, modes in MODES.items():
+                    for mode in modes:
+                        if runs(column, "as_written", device):
+                            when = "default" if here and mode != "un-jitted" else "full"
+                            yield case_of(column, mode, points, dtype, device=device, when=when)
+            if not absent("autograd"):
+                when = "default" if (points, dtype) == (3, "float32") else "full"
+                yield case_of("autograd", "as written", points, dtype, when=when)
+
+
+def test_linear_regression(case: Case, measure: Any) -> None:
+    """Check, warm up, time."""
+    measure(case)
