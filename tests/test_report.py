@@ -482,6 +482,47 @@ def test_without_matplotlib_a_line_says_so(tmp_path: Path, monkeypatch: pytest.M
     assert "matplotlib.style is not installed" in (tmp_path / "report.md").read_text()
 
 
+def test_plots_show_what_the_tables_say() -> None:
+    plots = pytest.importorskip("triptych.plots", exc_type=ImportError)
+    limits = [
+        {"device": "cpu", "threads": 1, "dtype": t, "quantity": q, "column": c, "value": v}
+        for t, q, c, v in (
+            ("float32", "flops", "jax_impl", 1e11),
+            ("float32", "flops", "numpy_ref", 1e9),
+            (None, "bytes", None, 1e10),
+            (None, "dispatch", "jax_impl", 3e-6),
+        )
+    ]
+    rows = sweep(
+        [1, 4, 16], lambda n: 1e-6 * n, flops=4e3, bytes=1e3, spread=0.5, column="jax_impl"
+    )
+    gpu = sweep([1, 4, 16], lambda n: 2e-6, column="jax_impl", device="cuda")
+    merged = timings.merge([results(*rows, *gpu, limits=limits)])
+
+    axes, _ = plots.time_against_batch(merged, merged.rows).axes
+    line, floor = axes.lines
+    assert line.get_xydata() == pytest.approx(np.array([[1, 1e-6], [4, 4e-6], [16, 16e-6]]))
+    assert floor.get_ydata() == pytest.approx([3e-6, 3e-6])
+    (band,) = axes.collections
+    low, high = band.get_paths()[0].get_extents().intervaly
+    assert (low, high) == pytest.approx((0.75e-6, 1.25 * 16e-6))
+
+    (axes,) = plots.roofline(merged, merged.rows).axes
+    points, roof = axes.lines
+    assert points.get_xydata() == pytest.approx(np.array([[4, 4e9], [4, 1e9], [4, 2.5e8]]))
+    assert points.get_linestyle() == "None"
+    # the best of the columns' products; the ridge where the two limits meet
+    assert roof.get_xydata()[1] == pytest.approx([10, 1e11])
+    assert roof.get_ydata() == pytest.approx(np.minimum(1e11, 1e10 * roof.get_xdata()))
+
+    (axes,) = plots.crossover(merged, merged.rows).axes
+    assert axes.get_title() == "cuda, float32\nbest against best: 2.0 (1 to 4)"
+    one, line, at, *_ = axes.lines
+    assert one.get_ydata() == [1, 1]
+    assert line.get_xydata() == pytest.approx(np.array([[1, 0.5], [4, 2], [16, 8]]))
+    assert at.get_xdata() == pytest.approx([2, 2])
+
+
 def test_colours_and_lines_tell_apart() -> None:
     plots = pytest.importorskip("triptych.plots", exc_type=ImportError)
     assert len(set(plots.COLOURS.values()) | {plots.OTHER}) == len(plots.COLOURS) + 1

@@ -66,9 +66,9 @@ def draw(results: Results, task: str, rows: Sequence[Row]) -> list[Picture]:
     """
     timed = [row for row in rows if row.time]
     plots = (
-        (f"{task}: time against batch", _time),
-        (f"{task}: roofline", _roofline),
-        (f"{task}: from which batch the GPU wins", _crossover),
+        (f"{task}: time against batch", time_against_batch),
+        (f"{task}: roofline", roofline),
+        (f"{task}: from which batch the GPU wins", crossover),
     )
     pictures = []
     with matplotlib.style.context(["default", SETTINGS]):
@@ -131,7 +131,8 @@ def _legend(figure: Figure, labels: Sequence[Label], *more: Line2D) -> None:
     figure.legend(handles=[*entries, *more], loc="outside right upper")
 
 
-def _time(results: Results, rows: Sequence[Row]) -> Figure | str:
+def time_against_batch(results: Results, rows: Sequence[Row]) -> Figure | str:
+    """The lines of `sweeps` with their quartiles, and the dispatch floor of each column."""
     lines = {key: line for key, line in sweeps(rows).items() if len(line) > 1}
     if not lines:
         return "not drawn: no batch sweep, every line has one batch"
@@ -159,7 +160,8 @@ def _time(results: Results, rows: Sequence[Row]) -> Figure | str:
     return figure
 
 
-def _roofline(results: Results, rows: Sequence[Row]) -> Figure | str:
+def roofline(results: Results, rows: Sequence[Row]) -> Figure | str:
+    """Rate of arithmetic against its intensity, under the limits that the same run measured."""
     counted = [row for row in rows if row.flops and row.bytes]
     roofs = {}
     for panel in dict.fromkeys((row.dtype, row.side) for row in counted):
@@ -191,7 +193,8 @@ def _roofline(results: Results, rows: Sequence[Row]) -> Figure | str:
     return figure
 
 
-def _crossover(results: Results, rows: Sequence[Row]) -> Figure | str:
+def crossover(results: Results, rows: Sequence[Row]) -> Figure | str:
+    """CPU time over GPU time against the batch; above 1 the GPU wins."""
     found = {
         key: cross
         for key, cross in crossovers(rows).items()
