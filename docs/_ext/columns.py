@@ -1,0 +1,211 @@
+"""The three columns as HTML: one grid for each function, its lines lined up.
+
+`triptych.columns` takes the sources apart and lines them up; this writes down what it found. The
+page is a grid whose rows are the aligned rows and whose columns are the files, in the order in
+which a person, a screen reader or the clipboard wants them: one file after the other. Each file
+also becomes a page of its own, to which the line numbers lead.
+"""
+
+import html
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import traps
+from docutils import nodes
+from pygments import highlight
+from pygments.formatters import HtmlFormatter
+from pygments.lexers import PythonLexer
+from sphinx.application import Sphinx
+from sphinx.util.docutils import SphinxDirective
+
+from triptych import columns
+from triptych.columns import COLUMNS, DISPLAY_NAMES, Module, Row, Section
+
+TITLES = {columns.DOCSTRING: "Module docstring", columns.IMPORTS: "Imports"}
+
+
+def setup(app: Sphinx) -> dict[str, Any]:
+    """Register the directive `columns` and the pages of the sources."""
+    app.add_directive("columns", Columns)
+    app.connect("html-collect-pages", source_pages)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
+
+
+class Columns(SphinxDirective):
+    """`{columns} CONCEPT` shows a whole concept, `{columns} CONCEPT FUNCTION` one function."""
+
+    required_arguments = 1
+    optional_arguments = 1
+
+    def run(self) -> list[nodes.Node]:
+        """One section for each function, so that each has an anchor and is found by a search."""
+        modules = columns.load(self.arguments[0])
+        for module in modules:
+            self.env.note_dependency(columns.directory(module.column) / f"{module.concept}.py")
+        up = root(self.env.docname)
+        if len(self.arguments) > 1:
+            parts = columns.find(modules, self.arguments[1])[:1]
+            return [raw("".join(section_html(part, modules, up) for part in parts))]
+        parts = columns.sections(modules)
+        made: list[nodes.Node] = [raw(_contents(parts) + _bar())]
+        for part in parts:
+            section = nodes.section(ids=[anchor(part)], names=[anchor(part)])
+            is_code = part.kind in (columns.FUNCTION, columns.CLASS)
+            title = nodes.literal(text=part.name) if is_code else nodes.Text(_title(part))
+            section += nodes.title(part.name, "", title)
+            boxes = [traps.box(trap, up) for trap in traps.at(modules[0].concept, part.name)]
+            section += raw("".join([*boxes, section_html(part, modules, up)]))
+            made.append(section)
+        return made
+
+
+def raw(text: str) -> nodes.Node:
+    """HTML as a node."""
+    return nodes.raw("", text, format="html")
+
+
+def root(docname: str) -> str:
+    """The way from a page to the top of the site: "../" for concepts/gradients."""
+    return "../" * docname.count("/")
+
+
+def anchor(section: Section) -> str:
+    """The id of a section; a function has its own name."""
+    own = section.kind in (columns.FUNCTION, columns.CLASS)
+    return section.name if own else f"{section.kind}-{section.name}".rstrip("-")
+
+
+def _title(section: Section) -> str:
+    return TITLES.get(section.kind, f"Below {section.name}")
+
+
+def _contents(parts: Sequence[Section]) -> str:
+    links = "".join(
+        f'<li><a href="#{anchor(part)}"><code>{part.name}</code></a></li>'
+        for part in parts
+        if part.kind == columns.FUNCTION and not part.name.startswith("_")
+    )
+    return f'<nav class="tp-contents" aria-label="Functions"><ul>{links}</ul></nav>'
+
+
+def _bar() -> str:
+    """What follows the reader down the page: the names of the columns, and the switch."""
+    tabs = "".join(
+        f'<button type="button" class="tp-tab" data-column="{column}" aria-pressed="false">'
+        f"{DISPLAY_NAMES[column]}</button>"
+        for column in COLUMNS
+    )
+    names = "".join(
+        f'<span data-column="{column}">{DISPLAY_NAMES[column]}</span>' for column in COLUMNS
+    )
+    return (
+        '<div class="tp-sticky tp-wide">'
+        f'<div class="tp-tabs" role="group" aria-label="Column to show">{tabs}</div>'
+        '<p class="tp-legend"><span class="tp-sign tp-alone"></span> in one column only '
+        '<span class="tp-sign tp-two"></span> in two</p>'
+        '<button type="button" class="tp-button tp-dim-switch" aria-pressed="false">'
+        "Dim what is the same</button>"
+        f'<div class="tp-names" aria-hidden="true">{names}</div></div>'
+    )
+
+
+def section_html(section: Section, modules: Sequence[Module], up: str) -> str:
+    """The grid of one section.
+
+    Args:
+        section: from `columns.sections` or `columns.find`.
+        modules: the three files, from `columns.load`.
+        up: the way from the page to the top of the site, "../" or "".
+    """
+    rows = section.rows()
+    panes = "".join(_pane(section, rows, module, i, up) for i, module in enumerate(modules))
+    # the head is a row, too
+    return f'<div class="tp-columns tp-wide highlight" style="--rows:{len(rows) + 1}">{panes}</div>'
+
+
+def function_html(concept: str, function: str, up: str) -> str:
+    """The grid of one function, without the helpers that it uses."""
+    modules = columns.load(concept)
+    return section_html(columns.find(modules, function)[0], modules, up)
+
+
+def _pane(section: Section, rows: Sequence[Row], module: Module, index: int, up: str) -> str:
+    name = DISPLAY_NAMES[module.column]
+    block = section.blocks[index]
+    page = f"{up}source/{module.path.removesuffix('.py')}.html"
+    if block is None:
+        head = f"<strong>{name}</strong> has none"
+    else:
+        first = block.cells[0].line
+        label = f"Copy {section.name or _title(section)}, {name}"
+        head = (
+            f'<strong>{name}</strong> <a href="{page}#L{first}">{module.path}:{first}</a>'
+            f'<button type="button" class="tp-copy" aria-label="{label}">Copy</button>'
+        )
+    cells = () if block is None else block.cells
+    code = dict(zip((c.line for c in cells), lines(c.text for c in cells), strict=True))
+    body = []
+    for number, row in enumerate(rows):
+        cell = row.cells[index]
+        if cell is None:
+            body.append(f'<div class="tp-line tp-none" data-row="{number}"></div>')
+            continue
+        link = f'<a class="tp-no" tabindex="-1" href="{page}#L{cell.line}">{cell.line}</a>'
+        body.append(
+            f'<div class="tp-line {_mark(row, index)}" data-row="{number}" data-line="{cell.line}">'
+            f"{link}{_code(cell.text, code[cell.line])}</div>"
+        )
+    return (
+        f'<div class="tp-col" data-column="{module.column}" role="group" aria-label="{name}">'
+        f'<div class="tp-head">{head}</div>{"".join(body)}</div>'
+    )
+
+
+def _mark(row: Row, index: int) -> str:
+    cell = row.cells[index]
+    if row.same:
+        return "tp-same"
+    if cell is None or not cell.text.strip():
+        return "tp-blank"
+    return "tp-alone" if row.shared[index] == 1 else "tp-two"
+
+
+def lines(texts: Iterator[str] | Sequence[str]) -> list[str]:
+    """Lines of Python, highlighted together, as one piece of HTML each."""
+    source = list(texts)
+    if not source:
+        return []
+    lexer = PythonLexer(stripnl=False, ensurenl=False)
+    # an empty last line would be lost
+    text = highlight("\n".join([*source, "#"]), lexer, HtmlFormatter(nowrap=True))
+    return text.rstrip("\n").split("\n")[: len(source)]
+
+
+def _code(text: str, highlighted: str) -> str:
+    # a wrapped line hangs two characters deeper than it begins
+    depth = len(text) - len(text.lstrip())
+    return f'<code style="--i:{depth}">{highlighted}</code>'
+
+
+def source_pages(app: Sphinx) -> Iterator[tuple[str, dict[str, Any], str]]:
+    """A page for each file of the columns, every line with an anchor."""
+    for concept in (*columns.concepts(), columns.BOUNDARY):
+        for module in columns.load(concept):
+            name = f"source/{module.path.removesuffix('.py')}"
+            body = "".join(
+                f'<div class="tp-line" id="L{number}"><a class="tp-no" href="#L{number}">{number}'
+                f"</a>{_code(text, code)}</div>"
+                for number, (text, code) in enumerate(
+                    zip(module.lines, lines(module.lines), strict=True), start=1
+                )
+            )
+            back = ""
+            if concept in columns.CONCEPTS:
+                back = f'<p><a href="../../concepts/{concept}.html">Beside the other two</a></p>'
+            title = html.escape(module.path)
+            text = f'<h1>{title}</h1>{back}<div class="tp-source highlight">{body}</div>'
+            yield (
+                name,
+                {"title": title, "body": text, "parents": [], "furo_hide_toc": True},
+                "page.html",
+            )

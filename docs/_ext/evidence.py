@@ -1,0 +1,180 @@
+"""What the pages show is measured while they are built: claims, agreement, traps, pictures.
+
+The jobs run side by side in processes of their own. What they find is kept under a name made of
+the sources' contents and the frameworks' versions, so that a second build of the same sources
+measures nothing again and a build of other sources measures everything.
+"""
+
+import hashlib
+import importlib.metadata
+import json
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from sphinx.application import Sphinx
+from sphinx.errors import ExtensionError
+from sphinx.util import logging
+
+from triptych.calls import FRAMEWORKS, missing
+from triptych.columns import COLUMNS
+
+ROOT = Path(__file__).absolute().parents[2]
+READ = (*COLUMNS, "triptych", "docs/_ext/evidence.py")
+READ_TOO = {
+    "pictures": ("docs/pictures.py",),
+    "traps": ("docs/_ext/traps.py", "docs/traps.toml"),
+    "simulator": ("docs/_ext/simulator_data.py",),
+}
+JOBS = (
+    # the longest first
+    ("claims", "jax_impl"),
+    ("pictures", ""),
+    ("agreement", "float64"),
+    ("agreement", "float32"),
+    ("claims", "torch_impl"),
+    ("traps", ""),
+    ("simulator", ""),
+    ("claims", "numpy_ref"),
+)
+PICTURES = "_pictures"
+
+logger = logging.getLogger(__name__)
+
+
+def setup(app: Sphinx) -> dict[str, Any]:
+    """Measure before the pages are read; put the pictures beside them at the end."""
+    app.connect("builder-inited", collect)
+    app.connect("build-finished", copy_pictures)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
+
+
+def collect(app: Sphinx) -> None:
+    """Fill `app.env.triptych` with what every job found.
+
+    Raises:
+        ExtensionError: a framework is missing, or a job failed; the message says which.
+    """
+    absent = [reason for column in COLUMNS if (reason := missing(column))]
+    if absent:
+        raise ExtensionError(f"the pages show what all three columns compute: {', '.join(absent)}")
+    cache = Path(app.doctreedir).parent / "evidence"
+    files = {job: cache / fingerprint(job) / "found.json" for job in JOBS}
+    todo = [job for job in JOBS if not files[job].is_file()]
+    if todo:
+        logger.info("measuring %s", ", ".join(" ".join(job).strip() for job in todo))
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        problems = [said for said in pool.map(lambda job: _start(job, files[job]), todo) if said]
+    if problems:
+        raise ExtensionError("\n".join(problems))
+    found: dict[str, Any] = {}
+    for job, file in files.items():
+        found.setdefault(job[0], {})[job[1]] = json.loads(file.read_text("utf-8"))
+    app.env.triptych = found  # type: ignore[attr-defined]
+    app.config.triptych_pictures = str(files["pictures", ""].parent)
+
+
+def copy_pictures(app: Sphinx, exception: Exception | None) -> None:
+    """Copy the pictures that the build used into the site."""
+    if exception is None and app.builder.format == "html":
+        target = Path(app.outdir) / PICTURES
+        target.mkdir(exist_ok=True)
+        for picture in Path(app.config.triptych_pictures).glob("*.svg"):
+            (target / picture.name).write_bytes(picture.read_bytes())
+
+
+def fingerprint(job: Sequence[str]) -> str:
+    """A name for the job, the sources that it measures and what they are measured with."""
+    versions = [importlib.metadata.version(name) for name in FRAMEWORKS.values()]
+    digest = hashlib.sha256("\0".join([*job, platform.platform(), sys.version, *versions]).encode())
+    for path in _files((*READ, *READ_TOO.get(job[0], ()))):
+        digest.update(f"{path.relative_to(ROOT)}\0".encode() + path.read_bytes())
+    return f"{'-'.join(filter(None, job))}-{digest.hexdigest()[:16]}"
+
+
+def _files(names: Sequence[str]) -> Iterator[Path]:
+    for name in names:
+        path = ROOT / name
+        found = sorted(path.glob("*")) if path.is_dir() else [path]
+        yield from (file for file in found if file.is_file())
+
+
+def _start(job: Sequence[str], file: Path) -> str:
+    """Run a job in a process of its own; what it said if it failed."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    path = os.pathsep.join([str(ROOT), str(ROOT / "docs"), str(Path(__file__).parent)])
+    done = subprocess.run(
+        [sys.executable, __file__, *job, str(file)],
+        # one thread each: the jobs share the cores, and threads that wait for each other cost both
+        env=os.environ | {"PYTHONPATH": path, "JAX_PLATFORMS": "cpu", "OMP_NUM_THREADS": "1"},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    return f"{' '.join(job)}: {done.stderr.strip()}" if done.returncode else ""
+
+
+# The jobs
+
+
+def claims(column: str) -> list[dict[str, Any]]:
+    """Every claim in a column, with what the pages say about it."""
+    from triptych import claims as book
+
+    results = book.check_all((column,))
+    wrong = [
+        f"{r.claim.id}: {r.text} instead of {r.expected}"
+        for r in results
+        if r.verdict == book.WRONG
+    ]
+    if wrong:
+        raise SystemExit("\n".join(wrong))
+    return book.as_records(results)
+
+
+def agreement(dtype: str) -> list[dict[str, Any]]:
+    """The rows of the agreement table, in one dtype."""
+    from triptych.compare import agreement as measured
+
+    rows = list(measured((dtype,)))
+    apart = [f"{r.concept}, {r.quantity}, {r.pair}: {r.note}" for r in rows if not r.holds]
+    if apart:
+        raise SystemExit("the columns disagree: " + "; ".join(apart))
+    return [row._asdict() for row in rows]
+
+
+def traps(_: str) -> dict[str, Any]:
+    """What the lines of traps.toml give."""
+    import traps as book
+
+    return book.run()
+
+
+def simulator(_: str) -> dict[str, Any]:
+    """The graphs of the simulator, with what the three columns return for them."""
+    from simulator_data import simulator_data
+
+    return simulator_data()
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Run one job and write what it found: KIND [PART] FILE."""
+    kind, *part, file = arguments
+    if kind == "pictures":
+        import pictures
+
+        found: Any = pictures.draw(Path(file).parent)
+    else:
+        jobs = {"claims": claims, "agreement": agreement, "traps": traps, "simulator": simulator}
+        found = jobs[kind]("".join(part))
+    # whole or not at all: a build that is stopped leaves nothing half written behind
+    half = Path(f"{file}.half")
+    half.write_text(json.dumps(found), encoding="utf-8")
+    half.replace(file)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,400 @@
+"""The directives that show what was measured: claims, agreement, traps, pictures, timing."""
+
+import ast
+import html
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import traps
+from columns import raw, root
+from docutils import nodes
+from docutils.parsers.rst import directives
+from evidence import PICTURES, ROOT
+from sphinx.application import Sphinx
+from sphinx.errors import ExtensionError
+from sphinx.util.docutils import SphinxDirective
+
+from triptych import claims, report, timings
+from triptych.columns import COLUMNS, CONCEPTS, DISPLAY_NAMES, UnknownNameError
+from triptych.data import DOCUMENTS
+
+
+def setup(app: Sphinx) -> dict[str, Any]:
+    """Register the directives."""
+    for name, directive in DIRECTIVES.items():
+        app.add_directive(name, directive)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
+
+
+class _Shown(SphinxDirective):
+    """A directive that shows a part of what was measured, in HTML."""
+
+    optional_arguments = 1
+
+    def run(self) -> list[nodes.Node]:
+        return [raw(self.shown())]
+
+    @property
+    def argument(self) -> str:
+        return self.arguments[0] if self.arguments else ""
+
+    @property
+    def found(self) -> Mapping[str, Any]:
+        return self.env.triptych  # type: ignore[attr-defined]
+
+    @property
+    def up(self) -> str:
+        return root(self.env.docname)
+
+    def shown(self) -> str:
+        raise NotImplementedError
+
+    def claim_rows(self) -> dict[str, list[Mapping[str, Any]]]:
+        """By claim: its record in each column."""
+        rows: dict[str, list[Mapping[str, Any]]] = {}
+        for column in COLUMNS:
+            for record in self.found["claims"][column]:
+                rows.setdefault(record["id"], []).append(record)
+        return rows
+
+    def agreement_rows(self) -> list[Mapping[str, Any]]:
+        return [row for rows in self.found["agreement"].values() for row in rows]
+
+
+# Claims
+
+
+@cache
+def places() -> Mapping[str, tuple[str, ...]]:
+    """By claim: the functions that its call names, "classifier.loss", the first first.
+
+    A claim that names none (the data, say) belongs to the concept of most of its section.
+    """
+    direct = {claim.id: _functions(claim) for claim in claims.claims()}
+    found = {}
+    for claim in claims.claims():
+        neighbours = Counter(
+            place.partition(".")[0]
+            for other in claims.claims()
+            if other.section == claim.section
+            for place in direct[other.id][:1]
+        )
+        if not direct[claim.id] and not neighbours:
+            raise ExtensionError(f"claim {claim.id} belongs to no concept")
+        found[claim.id] = direct[claim.id] or (neighbours.most_common(1)[0][0],)
+    return found
+
+
+def _functions(claim: claims.Claim) -> tuple[str, ...]:
+    trees = [
+        ast.parse(call, mode="eval") for call in (claim.call, *reversed(list(claim.names.values())))
+    ]
+    for tree in trees:
+        used = [
+            f"{node.value.id}.{node.attr}"
+            for node in ast.walk(tree)
+            if isinstance(node, ast.Attribute)
+            and isinstance(node.value, ast.Name)
+            and node.value.id in CONCEPTS
+        ]
+        if used:
+            return tuple(dict.fromkeys(used))
+    return ()
+
+
+class Claims(_Shown):
+    """`{claims} CONCEPT`: what the documents print about it; `{claims}`: their mistakes."""
+
+    def shown(self) -> str:
+        """A table, one row for each claim and one for each explanation."""
+        concept = self.argument
+        rows = self.claim_rows()
+        if concept:
+            if concept not in CONCEPTS:
+                raise UnknownNameError("concept", concept, CONCEPTS)
+            chosen = [
+                claim
+                for claim in claims.claims()
+                if any(place.partition(".")[0] == concept for place in places()[claim.id])
+            ]
+        else:
+            chosen = list(claims.mistakes())
+        if not chosen:
+            return "<p>The documents print nothing about it.</p>"
+        body = "".join(self.group(list(group), rows) for group in _groups(chosen))
+        head = "".join(f'<th scope="col">{DISPLAY_NAMES[column]}</th>' for column in COLUMNS)
+        return (
+            f'<div class="tp-scroll tp-wide" tabindex="0" role="region" aria-label="Claims"><table '
+            f'class="tp-table tp-claims"><thead><tr><th scope="col">Claim</th>'
+            f'<th scope="col">The document prints</th>{head}<th scope="col">Verdict</th></tr>'
+            f"</thead>{body}</table></div>"
+        )
+
+    def group(self, group: Sequence[claims.Claim], rows: Mapping[str, Any]) -> str:
+        """The claims about one thing, under a heading."""
+        first = group[0]
+        title = f"{first.source} · {first.about}" if first.about else first.source
+        heading = (
+            f'<tr class="tp-about"><th colspan="6" scope="rowgroup" '
+            f'title="{DOCUMENTS[first.document]}">{html.escape(title)}</th></tr>'
+        )
+        why = ""
+        made = []
+        for index, claim in enumerate(group):
+            made.append(self.row(claim, rows[claim.id]))
+            last = index + 1 == len(group) or group[index + 1].explanation != claim.explanation
+            if claim.explanation and last:
+                why = f'<tr class="tp-why"><td colspan="6">{_text(claim.explanation)}</td></tr>'
+                made.append(why)
+        return f"<tbody>{heading}{''.join(made)}</tbody>"
+
+    def row(self, claim: claims.Claim, row: Sequence[Mapping[str, Any]]) -> str:
+        """One claim in three columns."""
+        verdicts = {record["verdict"] for record in row}
+        verdict = next(
+            v
+            for v in (claims.ERRATUM, claims.DIFFERS, claims.HOLDS, claims.MISSING)
+            if v in verdicts
+        )
+        cells = "".join(
+            f'<td class="tp-{record["verdict"]}"><code>{html.escape(record["text"])}</code></td>'
+            for record in row
+        )
+        concept, _, function = places()[claim.id][0].partition(".")
+        target = f"{self.up}concepts/{concept}.html#{function}"
+        shown = html.escape(claim.what)
+        name = f'<a href="{target}">{shown}</a>' if function else shown
+        printed = html.escape(claim.printed)
+        if verdict == claims.ERRATUM:
+            printed = f"<s>{printed}</s>"
+        dtype = ' <span class="tp-muted">float32</span>' if claim.dtype == "float32" else ""
+        return (
+            f'<tr id="claim-{claim.id}"><td>{name}{dtype}</td><td><code>{printed}</code></td>'
+            f'{cells}<td class="tp-verdict tp-{verdict}">{SIGNS[verdict]} {verdict}</td></tr>'
+        )
+
+
+SIGNS = {claims.HOLDS: "✓", claims.DIFFERS: "≠", claims.ERRATUM: "✗", claims.MISSING: "-"}
+
+
+def _groups(chosen: Iterable[claims.Claim]) -> Iterable[list[claims.Claim]]:
+    group: list[claims.Claim] = []
+    for claim in chosen:
+        if group and (claim.source, claim.about) != (group[0].source, group[0].about):
+            yield group
+            group = []
+        group.append(claim)
+    if group:
+        yield group
+
+
+def _text(text: str) -> str:
+    """Plain text with `code` in it."""
+    parts = html.escape(text, quote=False).split("`")
+    return "".join(f"<code>{p}</code>" if i % 2 else p for i, p in enumerate(parts))
+
+
+class ClaimsSummary(_Shown):
+    """`{claims-summary}`: how many claims there are, and how many are mistakes."""
+
+    def shown(self) -> str:
+        """One sentence."""
+        rows = self.claim_rows().values()
+        wrong = sum(any(r["verdict"] == claims.ERRATUM for r in row) for row in rows)
+        return (
+            f"<p><strong>{len(rows)}</strong> numbers, shapes and behaviours of five tutorials, "
+            f"checked in three columns: <strong>{len(rows) - wrong}</strong> hold, "
+            f"<strong>{wrong}</strong> are mistakes of the tutorials.</p>"
+        )
+
+
+# Agreement
+
+
+class Agreement(_Shown):
+    """`{agreement-rows} CONCEPT`: how far PyTorch and JAX are from NumPy; without one: all."""
+
+    def shown(self) -> str:
+        """A table, one row for each quantity."""
+        concept = self.argument
+        rows = [row for row in self.agreement_rows() if concept in ("", row["concept"])]
+        if not rows:
+            raise ExtensionError(f"no agreement was measured for the concept {concept!r}")
+        heads = [
+            (pair, dtype) for pair in dict.fromkeys(r["pair"] for r in rows) for dtype in DTYPES
+        ]
+        table: dict[tuple[str, str, str], dict[tuple[str, str], Mapping[str, Any]]] = {}
+        for row in rows:
+            key = (row["concept"], row["quantity"], row["unit"])
+            table.setdefault(key, {})[row["pair"], row["dtype"]] = row
+        head = "".join(
+            f'<th scope="col">{DISPLAY_NAMES[pair.split("/")[1]]}<br>{dtype}</th>'
+            for pair, dtype in heads
+        )
+        body = "".join(
+            f"<tr><td>{html.escape(quantity)}</td><td>{unit}</td>"
+            + "".join(_distance(cells[place]) for place in heads)
+            + "</tr>"
+            for (_, quantity, unit), cells in table.items()
+        )
+        return (
+            '<div class="tp-scroll" tabindex="0" role="region" aria-label="Agreement">'
+            '<table class="tp-table"><thead><tr><th scope="col">Quantity</th>'
+            f'<th scope="col">Unit</th>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+        )
+
+
+DTYPES = ("float32", "float64")
+
+
+def _distance(row: Mapping[str, Any]) -> str:
+    if row["distance"] == 0:
+        return '<td class="tp-holds">equal</td>'
+    note = html.escape(row["note"])
+    return f'<td title="{note}">{row["distance"]:.2g} ≤ {row["bound"]:.2g}</td>'
+
+
+class AgreementSummary(_Shown):
+    """`{agreement-summary}`: the agreement in one number."""
+
+    def shown(self) -> str:
+        """One sentence."""
+        rows = self.agreement_rows()
+        equal = sum(row["distance"] == 0 for row in rows)
+        return (
+            f'<p class="tp-number"><strong>{equal} of {len(rows)}</strong> comparisons between the '
+            "columns are equal in every bit; the others stay within bounds derived beforehand.</p>"
+        )
+
+
+# Traps
+
+
+class Traps(_Shown):
+    """`{traps}`: every entry of traps.toml, with what its lines give."""
+
+    def run(self) -> list[nodes.Node]:
+        """A section for each entry, so that each has an anchor."""
+        made: list[nodes.Node] = []
+        for trap in traps.load():
+            section = nodes.section(ids=[trap.id], names=[trap.id])
+            section += nodes.title(trap.title, trap.title)
+            links = ", ".join(
+                '<a href="{0}concepts/{1}.html#{2}"><code>{1}.{2}</code></a>'.format(
+                    self.up, *place.split(".")
+                )
+                for place in trap.at
+            )
+            where = f" Concerns {links}." if links else ""
+            body = traps.table(trap, self.found["traps"][""][trap.id])
+            section += raw(f"<p>{_text(trap.why)}{where}</p>{body}")
+            made.append(section)
+        return made
+
+
+# Timing
+
+
+class Timing(_Shown):
+    """`{timing} CONCEPT`: the rows measured for it; `{timing}`: all of them, and the plots."""
+
+    def shown(self) -> str:
+        """A table for each task; which results, says the setting `triptych_results`."""
+        concept = self.argument
+        paths = [ROOT / name for name in self.config.triptych_results]
+        if not paths:
+            return (
+                "<p>No timing results are committed yet. <code>triptych report</code> makes these "
+                "tables from measurements of your own.</p>"
+            )
+        for path in paths:
+            self.env.note_dependency(path)
+        results = timing(tuple(paths))
+        tasks = {
+            task: [row for row in rows if concept in ("", row.concept)]
+            for task, rows in results.tasks.items()
+        }
+        if not any(tasks.values()):
+            raise ExtensionError(f"{self.env.docname}: no timing results for {concept!r}")
+        return "".join(_timed(results, task, rows) for task, rows in tasks.items() if rows)
+
+
+@cache
+def timing(paths: Sequence[Path]) -> timings.Results:
+    """The results, read once in a build.
+
+    Raises:
+        ExtensionError: a file is missing or is no results file; the message names it.
+    """
+    try:
+        return timings.merge(timings.load(paths))
+    except timings.ResultsError as error:
+        raise ExtensionError(f"timing results: {error}") from error
+
+
+def _timed(results: timings.Results, task: str, rows: Sequence[timings.Row]) -> str:
+    body = "".join(
+        f"<tr><td>{html.escape(', '.join(row.label))}</td><td>{results.name(row.side)}</td>"
+        f"<td>{row.dtype}</td><td>{'' if row.batch is None else row.batch}</td>{_time(row)}</tr>"
+        for row in rows
+    )
+    head = "".join(
+        f'<th scope="col">{name}</th>'
+        for name in ("Column, mode", "On", "dtype", "Batch", "Time of a step", "IQR")
+    )
+    return (
+        f'<h3>{html.escape(task)}</h3><div class="tp-scroll" tabindex="0" role="region" '
+        f'aria-label="{html.escape(task)}"><table class="tp-table"><thead><tr>{head}</tr></thead>'
+        f"<tbody>{body}</tbody></table></div>"
+    )
+
+
+def _time(row: timings.Row) -> str:
+    if row.time is None:
+        return f'<td colspan="2">{html.escape(f"{row.status}: {row.reason}")}</td>'
+    noisy = " !" if row.time.spread > report.NOISY else ""
+    return f"<td>{report.duration(row.time.median)}</td><td>{row.time.spread:.0%}{noisy}</td>"
+
+
+# Pictures
+
+
+class Picture(_Shown):
+    """`{picture} NAME`, with a caption below and, in `:alt:`, what it shows."""
+
+    required_arguments = 1
+    optional_arguments = 0
+    has_content = True
+    option_spec = {"alt": directives.unchanged_required}  # noqa: RUF012
+
+    def shown(self) -> str:
+        """The picture for light pages and the one for dark pages."""
+        name = self.argument
+        sizes = self.found["pictures"][""]
+        if name not in sizes:
+            raise ExtensionError(
+                f"{self.env.docname}: no picture {name!r}; there are {', '.join(sizes)}"
+            )
+        width, height = sizes[name]
+        alt = html.escape(self.options["alt"])
+        images = "".join(
+            f'<img class="only-{theme}" src="{self.up}{PICTURES}/{name}-{theme}.svg" alt="{alt}" '
+            f'width="{width}" height="{height}" loading="lazy">'
+            for theme in ("light", "dark")
+        )
+        caption = _text(" ".join(self.content))
+        return f'<figure class="tp-figure">{images}<figcaption>{caption}</figcaption></figure>'
+
+
+DIRECTIVES = {
+    "claims": Claims,
+    "claims-summary": ClaimsSummary,
+    "agreement-rows": Agreement,
+    "agreement-summary": AgreementSummary,
+    "traps": Traps,
+    "timing": Timing,
+    "picture": Picture,
+}

@@ -1,0 +1,103 @@
+// The columns: dim what is the same, light up partners, copy, and one column at a time where
+// there is no room for three. Without this script the pages read as they are.
+"use strict";
+
+(() => {
+  const page = document.documentElement;
+  const tabs = [...document.querySelectorAll(".tp-tab")];
+  const columns = [...document.querySelectorAll(".tp-col")];
+  if (columns.length === 0) return;
+
+  // A browser may forbid storage to pages from the file system.
+  const remembered = {
+    get(name) {
+      try { return localStorage.getItem(`triptych-${name}`); } catch { return null; }
+    },
+    set(name, value) {
+      try { localStorage.setItem(`triptych-${name}`, value); } catch { /* forgotten, then */ }
+    },
+  };
+
+  // The row that the reader looks at, and how far below the bar it stands.
+  function place() {
+    const bar = document.querySelector(".tp-sticky");
+    const top = bar ? bar.getBoundingClientRect().bottom : 0;
+    for (const line of document.querySelectorAll(".tp-chosen .tp-line[data-line]")) {
+      const box = line.getBoundingClientRect();
+      if (box.bottom > top) {
+        // above the first line of code or below the last one there is no row to keep
+        return box.top < innerHeight ? { line, offset: box.top } : null;
+      }
+    }
+    return null;
+  }
+
+  // The line of another column in the same row, or the next one that it has.
+  function partner(line, column) {
+    const grid = line.closest(".tp-columns");
+    const cells = grid.querySelectorAll(`[data-column="${column}"] .tp-line[data-line]`);
+    const row = Number(line.dataset.row);
+    const found = [...cells].find((cell) => Number(cell.dataset.row) >= row);
+    return found ?? cells[cells.length - 1] ?? grid;
+  }
+
+  function choose(column) {
+    const before = place();
+    for (const one of columns) one.classList.toggle("tp-chosen", one.dataset.column === column);
+    for (const tab of tabs) tab.setAttribute("aria-pressed", String(tab.dataset.column === column));
+    remembered.set("column", column);
+    if (before) {
+      const now = partner(before.line, column).getBoundingClientRect().top;
+      scrollBy({ top: now - before.offset, behavior: "instant" });
+    }
+  }
+
+  function dim(on) {
+    page.classList.toggle("tp-dim", on);
+    for (const one of document.querySelectorAll(".tp-dim-switch")) {
+      one.setAttribute("aria-pressed", String(on));
+    }
+    remembered.set("dim", on ? "yes" : "no");
+  }
+
+  let near = [];
+  function light(line) {
+    for (const one of near) one.classList.remove("tp-near");
+    near = line
+      ? [...line.closest(".tp-columns").querySelectorAll(`.tp-line[data-row="${line.dataset.row}"]`)]
+      : [];
+    for (const one of near) one.classList.add("tp-near");
+  }
+
+  async function copy(button) {
+    const code = button.closest(".tp-col").querySelectorAll(".tp-line[data-line] code");
+    const text = [...code].map((line) => line.textContent).join("\n") + "\n";
+    const said = button.textContent;
+    try {
+      await navigator.clipboard.writeText(text);
+      button.textContent = "Copied";
+    } catch {
+      button.textContent = "Not allowed";
+    }
+    setTimeout(() => { button.textContent = said; }, 1500);
+  }
+
+  document.addEventListener("click", (event) => {
+    const button = event.target.closest(".tp-tab, .tp-dim-switch, .tp-copy");
+    if (!button) return;
+    if (button.matches(".tp-tab")) choose(button.dataset.column);
+    else if (button.matches(".tp-copy")) copy(button);
+    else dim(!page.classList.contains("tp-dim"));
+  });
+  document.addEventListener("mouseover", (event) => {
+    light(event.target.closest(".tp-columns .tp-line"));
+  });
+
+  const known = columns.map((one) => one.dataset.column);
+  const last = remembered.get("column");
+  choose(known.includes(last) ? last : known[0]);
+  dim(remembered.get("dim") === "yes");
+  page.classList.add("tp-js");
+  // the page has just become shorter: go once more to where its address points
+  if (location.hash) document.getElementById(decodeURIComponent(location.hash.slice(1)))?.scrollIntoView();
+})();

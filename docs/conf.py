@@ -1,0 +1,90 @@
+"""Sphinx's settings: MyST pages, the Furo theme, four extensions of our own in `_ext`."""
+
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).absolute().parent
+sys.path[:0] = [str(HERE / "_ext"), str(HERE.parent)]
+
+project = "triptych"
+html_title = "triptych"
+author = "the triptych authors"
+language = "en"
+extensions = [
+    "myst_parser",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.napoleon",
+    "mathml",
+    "evidence",
+    "columns",
+    "tables",
+    "reference",
+    "simulator",
+]
+myst_enable_extensions = ["colon_fence", "dollarmath", "attrs_inline"]
+myst_heading_anchors = 3
+exclude_patterns = ["_ext", "_static"]
+# a name that leads nowhere is a warning, and `make docs` makes warnings errors
+nitpicky = False
+
+html_theme = "furo"
+html_static_path = ["_static"]
+html_css_files = ["triptych.css"]
+html_js_files = [("triptych.js", {"defer": "defer"})]
+html_math_renderer = "mathml"
+# The source of a page is Markdown with directives; the sources that matter have their own pages.
+html_copy_source = False
+html_show_sourcelink = False
+html_show_copyright = False
+# A summary would be fetched from the other pages, which a browser refuses on file://.
+html_show_search_summary = False
+html_sidebars = {
+    "**": [
+        "sidebar/brand.html",
+        "sidebar/search.html",
+        "sidebar/scroll-start.html",
+        "sidebar/navigation.html",
+        "sidebar/scroll-end.html",
+    ]
+}
+
+LIGHT = {
+    "tp-ink": "#1b1f24", "tp-muted": "#57606a", "tp-paper": "#ffffff", "tp-surface": "#f6f7f9",
+    "tp-line": "#d9dde3", "tp-strong-line": "#7d8590",
+    "tp-accent": "#7a3e00", "tp-accent-soft": "#fff3dc",
+    "tp-numpy": "#1a56b0", "tp-torch": "#b3321c", "tp-jax": "#1d6b3a",
+    "tp-numpy-soft": "#eef4ff", "tp-torch-soft": "#fff1ee", "tp-jax-soft": "#ecf8f0",
+    "tp-good": "#1d6b3a", "tp-bad": "#b3261e", "tp-good-soft": "#ecf8f0", "tp-bad-soft": "#fff1ee",
+    "tp-mono": "ui-monospace, SFMono-Regular, Menlo, Consolas, 'DejaVu Sans Mono', monospace",
+}  # fmt: skip
+DARK = {
+    "tp-ink": "#dfe2e6", "tp-muted": "#9da5b0", "tp-paper": "#131416", "tp-surface": "#1b1d21",
+    "tp-line": "#32363c", "tp-strong-line": "#747c88",
+    "tp-accent": "#f5b55c", "tp-accent-soft": "#33270f",
+    "tp-numpy": "#86b3ff", "tp-torch": "#ff9a85", "tp-jax": "#72d194",
+    "tp-numpy-soft": "#182335", "tp-torch-soft": "#33201c", "tp-jax-soft": "#16291d",
+    "tp-good": "#72d194", "tp-bad": "#ff9a85", "tp-good-soft": "#16291d", "tp-bad-soft": "#33201c",
+}  # fmt: skip
+FURO = {
+    "color-brand-primary": "var(--tp-accent)",
+    "color-brand-content": "var(--tp-accent)",
+    "color-brand-visited": "var(--tp-accent)",
+    "color-foreground-muted": "var(--tp-muted)",
+    "color-foreground-secondary": "var(--tp-muted)",
+    "font-stack--monospace": "var(--tp-mono)",
+}
+html_theme_options = {
+    "light_css_variables": LIGHT | FURO,
+    "dark_css_variables": DARK | FURO,
+    "top_of_page_buttons": [],
+}
+
+autodoc_default_options = {"members": True, "member-order": "bysource"}
+# the array type is the framework's own
+autodoc_default_options["exclude-members"] = "Array"
+napoleon_google_docstring = True
+napoleon_numpy_docstring = False
+
+# The results that the timing pages show, by machine. Empty: no results are committed yet, and the
+# pages say so; a name that is listed and not there fails the build.
+triptych_results: list[str] = []

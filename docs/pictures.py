@@ -1,0 +1,286 @@
+"""The pictures of the pages, drawn from what the columns compute: `python docs/pictures.py FOLDER`.
+
+Each is written twice, for light pages and for dark ones, as SVG with text that stays text. Nothing
+is drawn from memory: the points are the documents' data, the curves what the columns return.
+"""
+
+import re
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from triptych import compare, data
+from triptych.calls import Column, precision
+from triptych.columns import COLUMNS, DISPLAY_NAMES
+
+THEMES: Mapping[str, Mapping[str, Any]] = {
+    "light": {
+        "ink": "#1b1f24", "faint": "#d9dde3", "fill": "#f6f7f9", "accent": "#7a3e00",
+        "columns": ("#1a56b0", "#b3321c", "#1d6b3a"),
+    },
+    "dark": {
+        "ink": "#dfe2e6", "faint": "#3a3f46", "fill": "#1b1d21", "accent": "#f5b55c",
+        "columns": ("#86b3ff", "#ff9a85", "#72d194"),
+    },
+}  # fmt: skip
+# where three curves lie on each other, all three must be seen
+STYLES = ((5.0, "-", 0.35), (2.5, "-", 0.9), (1.2, (0, (4, 4)), 1.0))
+
+Theme = Mapping[str, Any]
+Results = dict[str, Any]
+"""By column, what it returned."""
+
+
+def in_each(dtype: str, *call: Any, **keywords: Any) -> Results:
+    """Call one function in the three columns."""
+    with precision(dtype):
+        return {name: Column(name).call(*call, **keywords) for name in COLUMNS}
+
+
+def _curves(axes: Axes, curves: Mapping[str, np.ndarray], theme: Theme) -> None:
+    for (name, curve), color, style in zip(curves.items(), theme["columns"], STYLES, strict=True):
+        width, dashes, alpha = style
+        axes.plot(curve, color=color, lw=width, ls=dashes, alpha=alpha, label=DISPLAY_NAMES[name])
+
+
+def _two(width: float = 9.0, height: float = 3.4) -> tuple[Figure, Sequence[Axes]]:
+    figure = Figure(figsize=(width, height), layout="constrained")
+    return figure, figure.subplots(1, 2)
+
+
+# The pictures: each returns a function that draws what it has computed in one theme
+
+
+def noisy_line() -> Callable[[Theme], Figure]:
+    """The noisy points around y = 2 x, the line that each column fits, and the loss."""
+    params, x, t = data.noisy_line(dtype="float32")
+    found = in_each(
+        "float32", "linear_regression", "fit", params, x, t, learning_rate=0.1, epochs=100
+    )
+
+    def draw(theme: Theme) -> Figure:
+        figure, (left, right) = _two()
+        left.plot(x, t, ".", color=theme["ink"], ms=4, alpha=0.6, label="points")
+        ends = np.array([x.min(), x.max()])
+        lines = [fit["w"] * ends + fit["b"] for fit, _ in found.values()]
+        for line, color, (width, dashes, alpha) in zip(
+            lines, theme["columns"], STYLES, strict=True
+        ):
+            left.plot(ends, line, color=color, lw=width, ls=dashes, alpha=alpha)
+        fit = found["numpy_ref"][0]
+        left.set_title(
+            f"after {len(found['numpy_ref'][1])} epochs: w = {fit['w']:.3f}, b = {fit['b']:.3f}"
+        )
+        left.locator_params(axis="x", nbins=5)
+        left.set_xlabel("x")
+        left.set_ylabel("t")
+        _curves(right, {name: losses for name, (_, losses) in found.items()}, theme)
+        right.set_yscale("log")
+        right.set_xlabel("epoch")
+        right.set_ylabel("mean squared error")
+        right.legend()
+        return figure
+
+    return draw
+
+
+def three_points() -> Callable[[Theme], Figure]:
+    """The line through three points of t = 2 x + 1, as it turns from epoch to epoch."""
+    params, x, t = data.line()
+    shown = (1, 2, 5, 100)
+    fits = {
+        epochs: in_each(
+            "float64", "linear_regression", "fit", params, x, t, learning_rate=0.1, epochs=epochs
+        )
+        for epochs in shown
+    }
+
+    def draw(theme: Theme) -> Figure:
+        figure, (left, right) = _two()
+        ends = np.array([0.5, 3.5])
+        left.axhline(0, color=theme["accent"], alpha=0.2, label="start: 0 x + 0")
+        for epochs, alpha in zip(shown, np.linspace(0.4, 1, len(shown)), strict=True):
+            fit = fits[epochs]["numpy_ref"][0]
+            label = f"{epochs} epoch{'s' if epochs > 1 else ''}: {fit['w']:.2f} x + {fit['b']:.2f}"
+            left.plot(
+                ends, fit["w"] * ends + fit["b"], color=theme["accent"], alpha=alpha, label=label
+            )
+        left.plot(x, t, "o", color=theme["ink"])
+        left.set_xlabel("x")
+        left.set_ylabel("t")
+        left.legend(fontsize=8)
+        _curves(right, {name: losses for name, (_, losses) in fits[shown[-1]].items()}, theme)
+        right.set_yscale("log")
+        right.set_xlabel("epoch")
+        right.set_ylabel("mean squared error")
+        right.legend()
+        return figure
+
+    return draw
+
+
+def network() -> Callable[[Theme], Figure]:
+    """The classifier's layers, with the shape of what flows and of what is learned."""
+    params = data.classifier_start()
+    layers = dict.fromkeys(name.partition(".")[0] for name in params)
+    counts = in_each("float64", "parameters", "count", params)
+    (total,) = {int(count) for count in counts.values()}
+
+    def draw(theme: Theme) -> Figure:
+        figure = Figure(figsize=(9, 2.6), layout="constrained")
+        axes = figure.subplots()
+        sizes = [params[f"{name}.weight"].shape[1] for name in layers]
+        sizes.append(params[f"{list(layers)[-1]}.bias"].shape[0])
+        names = ["x", *[f"relu({name})" for name in list(layers)[:-1]], "logits"]
+        for i, (size, name) in enumerate(zip(sizes, names, strict=True)):
+            heights = np.linspace(-0.5, 0.5, size) * (size / max(sizes)) * 2
+            axes.plot([i] * size, heights, "o", ms=5, color=theme["columns"][0])
+            axes.text(i, -1.45, f"{name}\n(n, {size})", ha="center", va="top", color=theme["ink"])
+        for i, layer in enumerate(layers):
+            weight, bias = params[f"{layer}.weight"].shape, params[f"{layer}.bias"].shape
+            for a in np.linspace(-0.5, 0.5, sizes[i]) * (sizes[i] / max(sizes)) * 2:
+                for b in np.linspace(-0.5, 0.5, sizes[i + 1]) * (sizes[i + 1] / max(sizes)) * 2:
+                    axes.plot([i + 0.05, i + 0.95], [a, b], color=theme["faint"], lw=0.4, zorder=0)
+            count = np.prod(weight) + bias[0]
+            axes.text(
+                i + 0.5, 1.25, f"{layer}: weight {weight}, bias {bias}\n{count} numbers",
+                ha="center", va="bottom", color=theme["accent"], fontsize=9,
+            )  # fmt: skip
+        axes.set_title(f"{total} numbers are learned", fontsize=10)
+        axes.set_ylim(-2.3, 2.1)
+        axes.set_xlim(-0.4, len(sizes) - 0.6)
+        axes.axis("off")
+        return figure
+
+    return draw
+
+
+def diabetes() -> Callable[[Theme], Figure]:
+    """The classifier's loss on the diabetes study, and how far the columns' losses are apart."""
+    trained = {}
+    for dtype in compare.DTYPES:
+        with precision(dtype):
+            trained[dtype] = {name: compare.train(Column(name), dtype).losses for name in COLUMNS}
+
+    def draw(theme: Theme) -> Figure:
+        figure, (left, right) = _two()
+        _curves(left, trained["float64"], theme)
+        left.set_xlabel("epoch")
+        left.set_ylabel("mean cross-entropy, float64")
+        left.legend()
+        for dtype, dashes in zip(compare.DTYPES, ("-", ":"), strict=True):
+            reference = trained[dtype]["numpy_ref"]
+            for name, color in zip(COLUMNS[1:], theme["columns"][1:], strict=True):
+                apart = np.maximum.accumulate(np.abs(trained[dtype][name] - reference))
+                # a difference of 0 has no place on a logarithmic axis: the curve begins later
+                right.plot(
+                    np.where(apart > 0, apart, np.nan), color=color, ls=dashes, lw=1.6,
+                    label=f"{DISPLAY_NAMES[name]} {dtype}",
+                )  # fmt: skip
+        right.set_yscale("log")
+        right.set_xlabel("epoch")
+        right.set_ylabel("largest |loss - NumPy's| so far")
+        right.legend(fontsize=8)
+        return figure
+
+    return draw
+
+
+def stall() -> Callable[[Theme], Figure]:
+    """Document C's loop in float32, which stalls, and in float64, which does not."""
+    losses = {}
+    for dtype in compare.DTYPES:
+        params, x, t = data.layer(dtype=dtype)
+        found = in_each(
+            dtype, "linear_layer", "train", params, x, t, learning_rate=0.01, steps=1000
+        )
+        losses[dtype] = {name: history for name, (_, history) in found.items()}
+
+    def draw(theme: Theme) -> Figure:
+        figure = Figure(figsize=(9, 3.6), layout="constrained")
+        axes = figure.subplots()
+        axes.plot(
+            losses["float64"]["numpy_ref"], color=theme["ink"], lw=1.2, label="NumPy, float64"
+        )
+        for (name, curve), color, (width, dashes, alpha) in zip(
+            losses["float32"].items(), theme["columns"], STYLES, strict=True
+        ):
+            label = f"{DISPLAY_NAMES[name]}, float32: ends at {curve[-1]:.2e}"
+            axes.plot(curve, color=color, lw=width, ls=dashes, alpha=alpha, label=label)
+        axes.set_yscale("log")
+        axes.set_xlabel("step")
+        axes.set_ylabel("loss")
+        axes.legend(fontsize=9)
+        return figure
+
+    return draw
+
+
+PICTURES: Mapping[str, Callable[[], Callable[[Theme], Figure]]] = {
+    "noisy-line": noisy_line,
+    "three-points": three_points,
+    "network": network,
+    "diabetes": diabetes,
+    "stall": stall,
+}
+
+
+def draw(folder: Path) -> dict[str, tuple[int, int]]:
+    """Write every picture in both themes.
+
+    Args:
+        folder: where to; it must be there.
+
+    Returns:
+        The width and the height of each, in pixels.
+    """
+    sizes = {}
+    for name, compute in PICTURES.items():
+        paint = compute()
+        for theme, colors in THEMES.items():
+            with mpl.rc_context(_settings(colors)):
+                figure = paint(colors)
+                path = folder / f"{name}-{theme}.svg"
+                # without a date: the same results give the same bytes
+                figure.savefig(path, transparent=True, metadata={"Date": None})
+            width, height = figure.get_size_inches() * 96
+            sizes[name] = (round(width), round(height))
+            path.write_text(re.sub(r"(?m)[ \t]+$", "", path.read_text("utf-8")), encoding="utf-8")
+    return sizes
+
+
+def _settings(theme: Theme) -> Any:
+    ink = dict.fromkeys(
+        (
+            "text.color",
+            "axes.edgecolor",
+            "axes.labelcolor",
+            "axes.titlecolor",
+            "xtick.color",
+            "ytick.color",
+        ),
+        theme["ink"],
+    )
+    return ink | {
+        "svg.fonttype": "none",
+        "svg.hashsalt": "triptych",
+        "font.family": "sans-serif",
+        "font.size": 10,
+        "axes.titlesize": 10,
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "legend.frameon": False,
+        "mathtext.default": "regular",
+    }
+
+
+if __name__ == "__main__":
+    target = Path(sys.argv[1])
+    target.mkdir(parents=True, exist_ok=True)
+    draw(target)
