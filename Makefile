@@ -7,12 +7,13 @@ PYTEST_ARGS ?=
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+DOCS_INSTALLED := $(VENV)/.installed-docs
 ORACLES := .venv-oracles
 ORACLES_INSTALLED := $(ORACLES)/.installed
 SOURCES := numpy_ref torch_impl jax_impl triptych tests $(if $(wildcard benchmarks/*.py),benchmarks)
 
 .DEFAULT_GOAL := help
-.PHONY: help compare test oracles lint clean
+.PHONY: help compare test oracles docs lint clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\): .*## /\1\t/p' $(firstword $(MAKEFILE_LIST)) | expand -t 10
@@ -41,6 +42,13 @@ $(ORACLES_INSTALLED): pyproject.toml constraints.txt
 	@$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -e .
 	@touch $@
 
+# Into the same environment: the pages run the columns. A new one of `make test` starts without it.
+$(DOCS_INSTALLED): $(INSTALLED)
+	@rm -f $@
+	@echo "==> installing triptych[docs] into $(VENV)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[docs]"
+	@touch $@
+
 compare: $(INSTALLED) ## run the three columns, print how they agree, train on the real data
 	$(BIN)/python -m triptych compare
 
@@ -50,11 +58,18 @@ test: $(INSTALLED) ## run the tests; PYTEST_ARGS="-x -k data" is passed on
 oracles: $(ORACLES_INSTALLED) ## ask TensorFlow 1 and 2 for the documents' derivatives
 	$(ORACLES)/bin/python -m pytest tests/test_oracles.py $(PYTEST_ARGS)
 
+# Read afresh each time, since a page depends on what every column computes; what was measured is
+# kept in build/docs under the sources' contents.
+docs: $(DOCS_INSTALLED) ## build the pages into site/
+	@rm -rf site
+	@$(BIN)/python -m sphinx -q -E -W --keep-going -b html -d build/docs/doctrees docs site
+	@echo "open file://$(CURDIR)/site/index.html"
+
 lint: $(INSTALLED) ## check style, format and types
-	$(BIN)/ruff check $(SOURCES)
-	$(BIN)/ruff format --check $(SOURCES)
+	$(BIN)/ruff check $(SOURCES) docs
+	$(BIN)/ruff format --check $(SOURCES) docs
 	$(BIN)/mypy $(SOURCES)
 
 clean: ## remove the environments, the caches and the build outputs
-	rm -rf $(VENV) $(ORACLES) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis .benchmarks
+	rm -rf $(VENV) $(ORACLES) build dist site *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis .benchmarks
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
