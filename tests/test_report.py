@@ -119,6 +119,14 @@ def test_time_is_that_of_one_step() -> None:
     assert re.search(r"whole loop +3\.00 us +8% ", text)
 
 
+@pytest.mark.parametrize(
+    ("share", "text"), [(0.9949, "99%"), (0.0996, "10%"), (0.0432, "4.3%"), (0.0009, "<0.1%")]
+)
+def test_share_of_the_limit(share: float, text: str) -> None:
+    file = results(bench(limit={"binds": "dispatch", "seconds": 1e-6, "share": share}))
+    assert f" {text} floor " in printed(file)
+
+
 def test_ratios_are_to_the_baseline_on_the_same_side() -> None:
     file = results(
         bench(8e-6),
@@ -450,7 +458,7 @@ def test_the_files_hold_everything(tmp_path: Path) -> None:
     assert not re.search(r"(src|href)=\"(?!data:)", page)
     assert page.count("<table>") == len(re.findall(r"^\|---", markdown, re.MULTILINE)) == 4
     assert '<td style="text-align:right">14.3 s</td>' in page
-    for cell in ("10.0 us", "20.0 us", "2.00 MiB", "28400"):
+    for cell in ("10.0 us", "20.0 us", "2.0 MiB", "28400"):
         assert cell in markdown
 
 

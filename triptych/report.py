@@ -81,11 +81,15 @@ def _times(ratio: Ratio | None) -> str:
 
 
 def _share(limit: dict[str, Any] | None) -> str:
-    return f"{_digits(100 * limit['share'], 2)}% {BINDS[limit['binds']]}" if limit else ""
+    if not limit:
+        return ""
+    share = 100 * limit["share"]
+    amount = "<0.1" if share < 0.1 else f"{share:.0f}" if share >= 9.95 else f"{share:.1f}"
+    return f"{amount}% {BINDS[limit['binds']]}"
 
 
 def _size(number: float | None) -> str:
-    return "" if number is None else f"{_digits(number / 2**20, 3)} MiB"
+    return "" if number is None else f"{number / 2**20:.1f} MiB"
 
 
 def _count(number: int, noun: str) -> str:
@@ -155,10 +159,11 @@ class Sheet(NamedTuple):
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         if not self.entries and not self.notes:
             return
-        table = _rich(self.wide(), gap=2)
         unlimited = options.update(max_width=10_000)
-        if Measurement.get(console, unlimited, table).maximum > options.max_width:
-            table = _rich(self.narrow(), gap=1)
+        for grid, gap in ((self.wide(), 2), (self.wide(), 1), (self.narrow(), 1)):
+            table = _rich(grid, gap)
+            if Measurement.get(console, unlimited, table).maximum <= options.max_width:
+                break
         if self.entries:
             yield Text(self.title, style="bold")
             yield table
