@@ -113,7 +113,7 @@ MISTAKES: list[Row] = [
     ("transposed operand", rf"(?<![\w.])({ATOM})(?<!\.T) @", r"\1.T @"),
     ("swapped operands", rf"(?<![\w.])({ATOM}) (@|-|/) ({ATOM})(?![\w.\[(])", r"\3 \2 \1"),
     # what goes where
-    ("swapped arguments", r"(?<=\()(\w+), (\w+)(?=[,)])", r"\2, \1"),
+    ("swapped arguments", r"(?<!except \()(?<=\()(\w+), (\w+)(?=[,)])", r"\2, \1"),
     ("swapped arguments", r"argnums=\((\d), (\d)", r"argnums=(\2, \1"),
     ("swapped entries", rf"({KEY}): ({VALUE}), ({KEY}): ({VALUE})(?=[,}}])", r"\1: \4, \3: \2"),
     ("swapped results", r"return (\{.*\}|[^,]+), (\{.*\}|[^,]+)$", r"return \2, \1"),

@@ -46,9 +46,10 @@ def test_a_branch_on_a_value_cannot_be_traced(column: Any) -> None:
 
 
 @pytest.mark.parametrize("n", [0, 1, 2, 5])
-def test_loop_and_recursion(column: Any, dtype: np.dtype, n: Any) -> None:
-    x = np.array(3, dtype)
-    expected = (3**n, n * 3 ** max(n - 1, 0))
+@pytest.mark.parametrize("base", [3, 0])
+def test_loop_and_recursion(column: Any, dtype: np.dtype, base: Any, n: Any) -> None:
+    x = np.array(base, dtype)
+    expected = (base**n, n * base ** max(n - 1, 0))
     assert column.call("control_flow", "loop", x, np.array(n)) == expected
     assert column.call("control_flow", "recursion", x, n=n) == expected
     if column.name != "numpy_ref":
