@@ -1,4 +1,4 @@
-"""Linear regression: a line through points, by gradient descent on two scalars.
+"""Linear regression: a line fitted to points, by gradient descent on two scalars.
 
 JAX: the loss is a function of a dictionary, and so is its gradient; `scan` compiles all epochs
 into one program. On a CPU its multiply-adds round once (FMA), so last bits can differ.

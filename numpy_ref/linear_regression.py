@@ -1,4 +1,4 @@
-"""Linear regression: a line through points, by gradient descent on two scalars.
+"""Linear regression: a line fitted to points, by gradient descent on two scalars.
 
 NumPy: the two gradients are sums over the points, written in the order in which autograd applies
 the chain rule: the losses and both parameters then equal PyTorch's bit by bit.

@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import load_column
 from rich.cells import cell_len
 from rich.console import Console
 
+from conftest import load_column
 from triptych import claims
 from triptych.calls import precision
 from triptych.claims import DIFFERS, ERRATUM, HOLDS, MISSING, WRONG, Claim, Result
@@ -311,6 +311,15 @@ def test_unknown_names_get_the_nearest() -> None:
         claims.check_all(["jax"])
 
 
+def test_the_beginning_of_a_name_is_enough() -> None:
+    assert [c.id for c in claims.named("B-count")] == ["B-count"]
+    assert claims.named("B") == tuple(c for c in CLAIMS if c.document == "B")
+    assert {c.id for c in claims.named("A-line")} > {"A-line-loss-0"} or claims.named("A-line")
+    assert {c.id for c in claims.named("A-cube")} == {"A-cube-y", "A-cube-dx"}
+    with pytest.raises(UnknownNameError, match="no claim 'Z'"):
+        claims.named("Z")
+
+
 # What does not need a framework does not import one
 
 
@@ -321,7 +330,8 @@ def test_a_missing_framework_is_no_failure(monkeypatch: pytest.MonkeyPatch) -> N
     results = claims.check_all(only=some)
     assert [r.verdict for r in results] == [ERRATUM, MISSING, MISSING, DIFFERS, MISSING, MISSING]
     assert claims.summary(results) == (
-        "2 claims in NumPy: 1 hold, 1 are mistakes of the documents; "
+        "2 claims in NumPy: 0 hold, 1 have another answer in some column, "
+        "1 are mistakes of the documents; "
         "not installed: PyTorch, JAX; no surprise"
     )
     assert table(results, 120).count("not installed") == 4
@@ -382,7 +392,7 @@ def test_errata_are_marked_without_colour(found: list[Result], width: int) -> No
         entry = "\n".join(lines[at : min(stop, lines.index("", at))])
         ran = [r for r in found if r.claim.id == claim.id and r.verdict != MISSING]
         marked = any(r.verdict == ERRATUM for r in ran)
-        assert ("✗" in entry and "erratum" in entry) == marked, entry
+        assert ("✗" in entry and "→" in entry and "erratum" in entry) == marked, entry
 
 
 def test_the_table_is_ascii_where_it_must_be(found: list[Result]) -> None:
@@ -393,7 +403,7 @@ def test_the_table_is_ascii_where_it_must_be(found: list[Result]) -> None:
 
 def test_the_table_of_one_section(found: list[Result]) -> None:
     text = table([r for r in found if r.claim.id == "B-count"], 120)
-    assert re.search(r"B-count +number of parameters +299 +✗ 243", text)
+    assert re.search(r"B-count +number of parameters +✗ 299 +→ 243", text)
     assert "as printed" in table([], 80)
     assert claims.check_all(only=[]) == []
 
@@ -409,6 +419,8 @@ def test_a_claim_is_explained(name: str, width: int, found: list[Result]) -> Non
     for part in (claim.phrase, claim.printed, claim.true or "", claim.explanation):
         assert packed(part) in packed(said.replace("\n", ""))
     assert ("erratum" in said.splitlines()[0]) == claim.erratum
+    *lines, value = code.splitlines()
+    code = "\n".join([*lines, f"print({value})"])
     assert code in shown.replace("numpy_ref", "torch_impl")
 
 
@@ -442,8 +454,11 @@ def test_progress_is_told() -> None:
 
 def test_summary(found: list[Result]) -> None:
     numpy = [r for r in found if r.column == "numpy_ref"]
+    other = sum(r.verdict == DIFFERS for r in numpy)
+    assert other
     assert claims.summary(numpy) == (
-        f"{len(CLAIMS)} claims in NumPy: {len(CLAIMS) - len(ERRATA)} hold, "
+        f"{len(CLAIMS)} claims in NumPy: {len(CLAIMS) - len(ERRATA) - other} hold, "
+        f"{other} have another answer in some column, "
         f"{len(ERRATA)} are mistakes of the documents; no surprise"
     )
     wrong = [numpy[0]._replace(verdict=WRONG), *numpy[1:]]

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from triptych.__main__ import main
+from triptych.run import together
 
 ROOT = Path(__file__).parents[1]
 
@@ -35,10 +36,10 @@ def test_help_names_every_command() -> None:
         (["read", "clasifier"], "no concept 'clasifier'; did you mean classifier?"),
         (["read", "classifier", "lodgits"], "did you mean logits?"),
         (["run", "gradient"], "did you mean gradients?"),
-        (["run", "gradients", "--column", "numpy"], "did you mean numpy_ref?"),
+        (["run", "gradients", "--column", "numpyref"], "did you mean numpy_ref?"),
         (["run", "gradients", "--device", "tpu"], "no device 'tpu'; usable here: cpu"),
         (["claims", "B-cuont"], "did you mean B-count"),
-        (["claims", "--column", "torch"], "did you mean torch_impl?"),
+        (["claims", "--column", "torchimpl"], "did you mean torch_impl?"),
         (["compare", "--concept", "optimiser"], "did you mean optimizers?"),
         (["compare", "--device", "gpu"], "no device 'gpu'; usable here: cpu"),
     ],
@@ -97,10 +98,38 @@ def test_piped_output_is_plain() -> None:
 
 def test_run_prints_every_column(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["run", "linear_regression"]) == 0
-    out = capsys.readouterr().out
-    parts = re.split(r"^== (NumPy|PyTorch|JAX) ==\n", out, flags=re.MULTILINE)[1:]
-    assert parts[::2] == ["NumPy", "PyTorch", "JAX"]
-    assert len({part.strip() for part in parts[1::2]}) == 1
+    heading, page = capsys.readouterr().out.split("\n", 1)
+    assert heading == "== NumPy = PyTorch = JAX =="
+    assert main(["run", "linear_regression", "--column", "torch"]) == 0
+    assert capsys.readouterr().out == page
+
+
+def test_run_puts_what_differs_side_by_side() -> None:
+    pages = {
+        "numpy_ref": ["a", "NumPy | 1", "b"],
+        "torch_impl": ["a", "PyTorch | 2", "PyTorch | 3", "b", "PyTorch | 4"],
+    }
+    merged = ["a", "NumPy | 1", "PyTorch | 2", "PyTorch | 3", "b", "PyTorch | 4"]
+    assert list(together(pages)) == ["== NumPy = PyTorch ==", *merged]
+    pages["torch_impl"][0] = "A"
+    apart = ["== NumPy ==", *pages["numpy_ref"], "", "== PyTorch ==", *pages["torch_impl"], ""]
+    assert list(together(pages)) == apart
+    assert list(together({})) == []
+
+
+def test_a_picture_needs_a_concept_and_a_folder(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["read", "--svg", str(tmp_path / "x.svg")]) == 2
+    assert "--svg needs a concept" in capsys.readouterr().err
+    assert main(["read", "optimizers", "--svg", str(tmp_path / "none" / "x.svg")]) == 2
+    assert "No such file or directory" in capsys.readouterr().err
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match=r"^0$"):
+        main(["--version"])
+    assert re.fullmatch(r"triptych \d+\.\d+\.\d+\n", capsys.readouterr().out)
 
 
 def test_claims_status_and_json(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,4 +1,4 @@
-"""Linear regression: a line through points, by gradient descent on two scalars.
+"""Linear regression: a line fitted to points, by gradient descent on two scalars.
 
 PyTorch: w and b are leaves that require a gradient; `backward` fills `w.grad` and `b.grad`, the
 update runs under `no_grad`, and `= None` resets the gradients for the next epoch.

@@ -5,6 +5,7 @@ import json
 import os
 import sys
 from collections.abc import Sequence
+from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 from triptych.columns import COLUMNS, DISPLAY_NAMES, UnknownNameError, concepts
@@ -20,6 +21,7 @@ def parser() -> argparse.ArgumentParser:
         description="Tensors, automatic differentiation and training three ways: NumPy by hand, "
         "PyTorch, JAX. Compared, side by side.",
     )
+    top.add_argument("--version", action="version", version=f"triptych {version('triptych')}")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     compare = commands.add_parser(
@@ -43,7 +45,9 @@ def parser() -> argparse.ArgumentParser:
     run.add_argument("--device", default="cpu", metavar="NAME", help="cpu (default) or cuda")
 
     claims = commands.add_parser("claims", help="check every number that the documents print")
-    claims.add_argument("id", nargs="?", help="one claim in full; without one: the table")
+    claims.add_argument(
+        "id", nargs="?", help="one claim in full; B or A-line: those that begin so; else: all"
+    )
     claims.add_argument("--errata", action="store_true", help="only the documents' mistakes")
     claims.add_argument("--column", metavar="NAME", help="only this one")
     claims.add_argument("--json", action="store_true", help="print JSON for a machine")
@@ -125,24 +129,36 @@ def _read(options: argparse.Namespace) -> int:
     from triptych import reader
 
     console = _console()
+    if options.concept is None and options.svg:
+        print("triptych read: --svg needs a concept", file=sys.stderr)
+        return 2
     if options.concept is None:
         reader.list_concepts(console)
     elif options.svg:
-        reader.picture(options.svg, options.concept, options.function, dim_same=options.dim_same)
+        try:
+            reader.picture(
+                options.svg, options.concept, options.function, dim_same=options.dim_same
+            )
+        except OSError as error:
+            print(f"triptych read: {error}", file=sys.stderr)
+            return 2
     else:
         reader.read(options.concept, options.function, console=console, dim_same=options.dim_same)
     return 0
 
 
 def _columns(name: str | None) -> tuple[str, ...]:
-    if name not in (None, *COLUMNS):
+    if name is None:
+        return COLUMNS
+    short = {column.split("_")[0]: column for column in COLUMNS}
+    if short.get(name, name) not in COLUMNS:
         raise UnknownNameError("column", name, COLUMNS)
-    return (name,) if name else COLUMNS
+    return (short.get(name, name),)
 
 
 def _run(options: argparse.Namespace) -> int:
     from triptych.calls import missing, usable
-    from triptych.run import run
+    from triptych.run import run, together
 
     if options.concept not in concepts():
         raise UnknownNameError("concept", options.concept, concepts())
@@ -150,14 +166,16 @@ def _run(options: argparse.Namespace) -> int:
     if reason := usable(options.device, chosen):
         print(f"triptych run: {reason}", file=sys.stderr)
         return 2
+    pages: dict[str, list[str]] = {}
     for name in chosen:
-        if len(chosen) > 1:
-            print(f"{'' if name == chosen[0] else chr(10)}== {DISPLAY_NAMES[name]} ==")
         if reason := missing(name):
-            print(f"did not run: {reason}")
-        else:
-            device = "cpu" if name == "numpy_ref" else options.device
-            run(options.concept, name, dtype=options.dtype, device=device)
+            print(f"{DISPLAY_NAMES[name]} did not run: {reason}")
+            continue
+        pages[name] = []
+        device = "cpu" if name == "numpy_ref" else options.device
+        run(options.concept, name, dtype=options.dtype, device=device, write=pages[name].append)
+    for line in together(pages):
+        print(line)
     sys.stdout.flush()
     return 0
 
@@ -166,13 +184,13 @@ def _claims(options: argparse.Namespace) -> int:
     from triptych import claims
 
     chosen = _columns(options.column)
-    wanted = [claims.claim(options.id)] if options.id else claims.claims()
-    if options.errata and not options.id:
-        wanted = claims.mistakes()
+    wanted = claims.named(options.id) if options.id else claims.claims()
+    if options.errata:
+        wanted = tuple(claim for claim in wanted if claim.erratum)
     results = claims.check_all(chosen, only=wanted)
     if options.json:
         print(json.dumps(claims.as_records(results), indent=1, ensure_ascii=False))
-    elif options.id:
+    elif [claim.id for claim in wanted] == [options.id]:
         claims.explain(options.id, _console(), results)
     else:
         console = _console()

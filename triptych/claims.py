@@ -131,6 +131,17 @@ def claim(name: str) -> Claim:
     return known[name]
 
 
+def named(name: str) -> tuple[Claim, ...]:
+    """The claim of that name; or those of a document, "B", or with that beginning, "A-line".
+
+    Raises:
+        UnknownNameError: there is none; the message names the nearest ones.
+    """
+    if name in {claim.id for claim in claims()}:
+        return (claim(name),)
+    return tuple(c for c in claims() if c.id.startswith(f"{name}-")) or (claim(name),)
+
+
 def parse(text: str) -> tuple[Claim, ...]:
     """The claims in a text that is written as claims.toml is.
 
@@ -563,7 +574,7 @@ def summary(results: Sequence[Result]) -> str:
     wrong = [f"{r.claim.id} in {DISPLAY_NAMES[r.column]}" for r in results if r.verdict == WRONG]
     parts = [
         f"{len(rows)} claims in {', '.join(names) or 'no column'}: "
-        f"{verdicts[HOLDS] + verdicts[DIFFERS]} hold, "
+        f"{verdicts[HOLDS]} hold, {verdicts[DIFFERS]} have another answer in some column, "
         f"{verdicts[ERRATUM]} are mistakes of the documents",
         *([f"not installed: {', '.join(absent)}"] if absent else []),
         f"{verdicts[WRONG]} WRONG: {', '.join(wrong)}" if wrong else "no surprise",
@@ -615,18 +626,19 @@ class _Signs(NamedTuple):
     erratum: str
     wrong: str
     missing: str
+    misprint: str
     rule: str
 
     def of(self, verdict: str) -> str:
         return dict(zip((HOLDS, DIFFERS, ERRATUM, WRONG, MISSING), self, strict=False))[verdict]
 
 
-_UNICODE = _Signs("✓", "≠", "✗", "!", "-", "─")
-_ASCII = _Signs("+", "~", "x", "!", "-", "-")
+_UNICODE = _Signs("✓", "≠", "→", "!", "-", "✗", "─")
+_ASCII = _Signs("+", "~", ">", "!", "-", "x", "-")
 _STYLES = {
     HOLDS: "",
     DIFFERS: "cyan",
-    ERRATUM: "bold red",
+    ERRATUM: "bold green",
     WRONG: "bold white on red",
     MISSING: "dim",
 }
@@ -666,8 +678,9 @@ def table(results: Sequence[Result], console: Console) -> None:
             console.print(_grid(_cells(row, width, signs), widths))
     console.print()
     legend = (
-        f"{signs.holds} as printed   {signs.erratum} erratum: the document is wrong   "
-        f"{signs.differs} differs: this column has another way   {signs.wrong} WRONG: unexpected"
+        f"{signs.holds} as printed   {signs.misprint} erratum: the document is wrong, "
+        f"{signs.erratum} this is true   {signs.differs} differs: this column has another way   "
+        f"{signs.wrong} WRONG: unexpected"
     )
     console.print(_folded(legend, width, "dim"))
 
@@ -690,18 +703,19 @@ def explain(name: str, console: Console, results: Sequence[Result] = ()) -> None
     verdict = _verdict(results)
     if verdict == DIFFERS:
         verdict = HOLDS
-    mark = (f"{signs.of(verdict)} {verdict}", _STYLES[verdict] or "bold green")
+    mark = (f"{_sign(verdict, signs)} {verdict}", _style(verdict) or "bold green")
     console.print(Text.assemble((name, "bold"), "  ", mark))
     facts: list[tuple[str, str | Text]] = [
         ("document", f"{found.source}: {DOCUMENTS[found.document]}"),
         ("claim", found.phrase),
-        ("printed", found.printed),
+        ("printed", _printed(found, verdict, signs)),
     ]
     if found.true is not None:
         facts.append(("true", found.true))
     for r in results:
         text = Text(r.text, style=_STYLES[r.verdict])
-        text.append(f"  {signs.of(r.verdict)} {r.verdict}")
+        if r.verdict != ERRATUM:  # "printed" and "true" have said it
+            text.append(f"  {signs.of(r.verdict)} {r.verdict}")
         if r.verdict == WRONG:
             text.append(f", expected {r.expected}")
         if r.detail:
@@ -738,8 +752,9 @@ def _reproduction(claim: Claim, names: Sequence[str]) -> tuple[str, list[str]]:
         others = " or ".join(other for other in able if other != name)
         heading += f" (or with {others} in place of {name})"
     if "jax_impl" in able and claim.dtype == "float64":
-        heading += "; for jax_impl inside of `with jax.enable_x64(True):`"
-    code = program(claim, name).splitlines()
+        heading += "; for jax_impl say `jax.config.update('jax_enable_x64', True)` before"
+    *lines, value = program(claim, name).splitlines()
+    code = [*lines, f"print({value})"]
     return f"{heading}:", [*code, f"# then: {claim.show}"] if claim.show else code
 
 
@@ -787,13 +802,28 @@ def _verdict(row: Sequence[Result]) -> str:
     return next(v for v in (WRONG, ERRATUM, DIFFERS, HOLDS, MISSING) if v in found)
 
 
+def _sign(verdict: str, signs: _Signs) -> str:
+    """The sign of a claim as a whole; in a column an erratum has another, beside what is true."""
+    return signs.misprint if verdict == ERRATUM else signs.of(verdict)
+
+
+def _style(verdict: str) -> str:
+    return "bold red" if verdict == ERRATUM else _STYLES[verdict]
+
+
+def _printed(claim: Claim, verdict: str, signs: _Signs) -> Text:
+    if verdict != ERRATUM:
+        return Text(claim.printed)
+    return Text.assemble(f"{signs.misprint} ", (claim.printed, "strike"), style="red")
+
+
 def _cells(row: Sequence[Result], width: int, signs: _Signs) -> list[Text]:
     claim = row[0].claim
     verdict = _verdict(row)
-    printed = Text(claim.printed, style="strike" if verdict == ERRATUM else "")
-    cells = [Text(claim.id, style=_STYLES[verdict]), Text(claim.what), printed]
+    cells = [Text(claim.id, style=_style(verdict)), Text(claim.what)]
+    cells.append(_printed(claim, verdict, signs))
     if width >= WIDE:
-        return [*cells, *(_result(r, signs) for r in row), Text(verdict, style=_STYLES[verdict])]
+        return [*cells, *(_result(r, signs) for r in row), Text(verdict, style=_style(verdict))]
     return [*cells, _results(row, signs)]
 
 
@@ -808,7 +838,7 @@ def _results(row: Sequence[Result], signs: _Signs) -> Text:
     if ran and len({(r.text, r.verdict) for r in ran}) == 1:
         text = _result(ran[0], signs)
         if ran[0].verdict in (ERRATUM, WRONG):
-            text.append(f" {ran[0].verdict}")
+            text.append(f" {ran[0].verdict}", style=_style(ran[0].verdict))
         return text
     lines = []
     for r in row:
@@ -822,10 +852,10 @@ def _stacked(row: Sequence[Result], console: Console, width: int, signs: _Signs)
     claim = row[0].claim
     verdict = _verdict(row)
     word = f"  {verdict}" if verdict in (ERRATUM, WRONG) else ""
-    console.print(Text(claim.id + word, style=_STYLES[verdict]))
+    console.print(Text(claim.id + word, style=_style(verdict)))
     grid = Table.grid(padding=(0, 1, 0, 0))
     for cell in (1, width * 2 // 5, width * 3 // 10):
         grid.add_column(width=cell, overflow="fold")
     grid.add_column(width=width - 4 - width * 2 // 5 - width * 3 // 10, overflow="fold")
-    grid.add_row("", Text(claim.what), Text(claim.printed), _results(row, signs))
+    grid.add_row("", Text(claim.what), _printed(claim, verdict, signs), _results(row, signs))
     console.print(grid)

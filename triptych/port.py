@@ -89,7 +89,8 @@ def assert_agree(
 
     Args:
         functions_and_arguments: two or three functions, the original first; then the arguments,
-            NumPy arrays, or nested dicts, lists and tuples of them.
+            arrays (NumPy's; PyTorch's and JAX's are copied), or nested dicts, lists and tuples of
+            them.
         bound: the largest distance allowed, in eps.
         absolute: a difference up to this counts as none.
         gradients: whether to compare gradients.
@@ -108,6 +109,7 @@ def assert_agree(
             argument, or a framework that is not clear.
     """
     functions, arguments = _split(functions_and_arguments)
+    arguments = [_as_numpy(argument) for argument in arguments]
     _check_number("bound", bound)
     _check_number("absolute", absolute)
     frameworks = _frameworks(functions, frameworks)
@@ -184,7 +186,7 @@ def _check_arguments(given: Leaves) -> list[str]:
     for name, array in given.items():
         if not isinstance(array, np.ndarray | np.generic):
             raise TypeError(
-                f"assert_agree: {name} must be a NumPy array (or a dict, list or tuple of them), "
+                f"assert_agree: {name} must be an array (or a dict, list or tuple of them), "
                 f"got {kind(array)}; wrap the function to pass anything else"
             )
         if array.dtype.kind not in "biu" and array.dtype.name not in FLOATS:
@@ -256,6 +258,16 @@ def _fill(tree: Any, name: str, leaves: Leaves) -> Any:
         entries = [_fill(entry, f"{name}[{i}]", leaves) for i, entry in enumerate(tree)]
         return type(tree)(*entries) if hasattr(tree, "_fields") else type(tree)(entries)
     return leaves[name]
+
+
+def _as_numpy(tree: Any) -> Any:
+    """The same structure with PyTorch's and JAX's arrays as NumPy's; what is no array stays."""
+    leaves = dict(_walk(tree, ""))
+    for name, leaf in leaves.items():
+        if hasattr(leaf, "__array__"):
+            with contextlib.suppress(TypeError):  # PyTorch's bfloat16, which is refused later
+                leaves[name] = np.asarray(leaf.detach().cpu() if hasattr(leaf, "detach") else leaf)
+    return _fill(tree, "", leaves)
 
 
 class _Call(NamedTuple):
@@ -399,7 +411,8 @@ def _functional(call: _Call, torch: Any) -> Callable[..., Any]:
         raise ValueError(
             f"assert_agree: {call.names[0]}, the first argument, must be a dict with the names of "
             f"the module's state_dict, {', '.join(keys)}, got {got}; "
-            "to hold the parameters fixed: lambda x: module(x)"
+            "to let a port take them in another form, wrap it: lambda params, x: "
+            "port(convert(params), x); to hold them fixed: lambda x: module(x)"
         )
     # tied weights are one where one of their names is given, and apart where every name is
     tie = params.keys() != keys

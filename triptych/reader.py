@@ -172,8 +172,10 @@ class _Pane:
         name = columns.DISPLAY_NAMES[self.module.column]
         where = f"{self.module.path}:{self.block.cells[0].line}" if self.block else "has none"
         heading = Text(f"{name}  ", style=f"bold {COLORS[self.module.column]}")
+        room = max(width - len(heading), 8)
+        if len(where) > room:  # the line number stands at the end
+            where = f"...{where[3 - room :]}"
         heading.append(where, style="not bold dim default")
-        heading.truncate(width)
         return heading
 
     def lines(self, row: int, width: int, signs: Signs) -> Iterator[Text]:

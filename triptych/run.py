@@ -11,11 +11,12 @@ No framework is imported before a column is asked for.
 import argparse
 import contextlib
 import inspect
+import itertools
 import os
 import sys
 import tempfile
 import textwrap
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -28,7 +29,7 @@ from triptych.checks import check_device
 from triptych.columns import UnknownNameError
 from triptych.data import DOCUMENTS
 
-__all__ = ["DOCUMENTS", "DTYPES", "WIDTH", "main", "run"]
+__all__ = ["DOCUMENTS", "DTYPES", "WIDTH", "main", "run", "together"]
 
 DTYPES = ("float64", "float32")
 WIDTH = 80
@@ -72,6 +73,42 @@ def run(
         documents, printer = _PRINTERS[concept]
         page.title(concept, documents)
         printer(page)
+
+
+def together(pages: Mapping[str, Sequence[str]]) -> Iterator[str]:
+    """The pages of several columns as one: what is the same once, what is marked side by side.
+
+    Where other lines differ too, as in float32, the pages follow each other under headings.
+
+    Args:
+        pages: what `run` wrote, by column.
+
+    Yields:
+        Lines.
+    """
+    if not pages:
+        return
+    shared: list[list[str]] = []
+    own: list[list[list[str]]] = []
+    for column, lines in pages.items():
+        mark = f"{columns.DISPLAY_NAMES[column]} |"
+        shared.append([line for line in lines if not line.startswith(mark)])
+        blocks: list[list[str]] = [[]]
+        for line in lines:
+            if line.startswith(mark):
+                blocks[-1].append(line)
+            else:
+                blocks.append([])
+        own.append(blocks)
+    if any(lines != shared[0] for lines in shared):
+        for column, lines in pages.items():
+            yield from (f"== {columns.DISPLAY_NAMES[column]} ==", *lines, "")
+        return
+    if len(pages) > 1:
+        yield f"== {' = '.join(columns.DISPLAY_NAMES[column] for column in pages)} =="
+    for i, marked in enumerate(zip(*own, strict=True)):
+        yield from itertools.chain.from_iterable(marked)
+        yield from shared[0][i : i + 1]
 
 
 def main(file: str, arguments: Sequence[str] | None = None) -> None:
