@@ -56,7 +56,7 @@ def not_run(terminalreporter: pytest.TerminalReporter) -> list[str]:
     """Which tests that fill the table were skipped, and why: a line for each reason."""
     tests: dict[str, Counter[str]] = {}
     for report in terminalreporter.stats.get("skipped", []):
-        if "agree" in report.keywords:
+        if "agree" in getattr(report, "keywords", ()):  # a skipped module has none
             _, _, reason = report.longrepr
             test = report.nodeid.split("::")[-1].partition("[")[0]
             tests.setdefault(reason.removeprefix("Skipped: "), Counter())[test] += 1

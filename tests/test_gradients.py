@@ -1,5 +1,6 @@
 """The documents' graphs: every value and every derivative, as the documents print them."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,37 @@ EDGES: list[tuple[str, float, dict[str, float]]] = [
     ("product_edges", -4, {"da/dx": 1, "db/dx": 1, "dy/da": -1, "dy/db": -2}),
     ("chain_edges", -4, {"da/dx": 2, "db/da": 1, "dy/db": -10}),
 ]
+
+Nodes = dict[str, Any]
+
+
+def product(x: Any) -> Nodes:
+    a, b = x + 2, x + 3
+    return {"a": a, "b": b, "y": a * b}
+
+
+def chain(x: Any) -> Nodes:
+    a = 2 * x
+    b = a + 3
+    return {"a": a, "b": b, "y": b**2}
+
+
+def shared(a: Any, b: Any) -> Nodes:
+    c = a * b
+    return {"c": c, "d": c + a}
+
+
+# the graphs once more, without derivatives: every named node, the output last
+FORWARD: dict[str, Callable[..., Nodes]] = {
+    "quadratic": lambda x: {"y": x**2 + 3 * x + 1},
+    "product": product,
+    "cube": lambda x: {"y": x**3},
+    "chain": chain,
+    "affine": lambda x, w, b: {"y": w * x + b},
+    "square": lambda x: {"y": x**2 + 2 * x + 1},
+    "shared": shared,
+}
+INPUTS = {"affine": ("x", "w", "b"), "shared": ("a", "b")}  # elsewhere x alone
 
 
 def as_arrays(values: dict[str, float], dtype: np.dtype) -> dict[str, np.ndarray]:

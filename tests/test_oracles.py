@@ -6,48 +6,17 @@ records while it runs. `make oracles` installs TensorFlow into an environment of
 """
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 import pytest
-from test_gradients import GRAPHS
+from test_gradients import FORWARD, GRAPHS, INPUTS
 
 from triptych.calls import Column
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # which processor it found is no news
 tf: Any = pytest.importorskip("tensorflow", reason="no TensorFlow here: `make oracles` has one")
-
-Nodes = dict[str, Any]
-
-
-def product(x: Any) -> Nodes:
-    a, b = x + 2, x + 3
-    return {"a": a, "b": b, "y": a * b}
-
-
-def chain(x: Any) -> Nodes:
-    a = 2 * x
-    b = a + 3
-    return {"a": a, "b": b, "y": b**2}
-
-
-def shared(a: Any, b: Any) -> Nodes:
-    c = a * b
-    return {"c": c, "d": c + a}
-
-
-# what NumPy's column writes, without its derivatives: every named node, the output last
-FORWARD: dict[str, Callable[..., Nodes]] = {
-    "quadratic": lambda x: {"y": x**2 + 3 * x + 1},
-    "product": product,
-    "cube": lambda x: {"y": x**3},
-    "chain": chain,
-    "affine": lambda x, w, b: {"y": w * x + b},
-    "square": lambda x: {"y": x**2 + 2 * x + 1},
-    "shared": shared,
-}
-INPUTS = {"affine": ("x", "w", "b"), "shared": ("a", "b")}  # elsewhere x alone
 
 
 def by_session(graph: str, inputs: Iterable[Any], dtype: Any, wanted: Iterable[str]) -> Any:
