@@ -3,17 +3,21 @@
 
 PYTHON ?= python3
 PYTEST_ARGS ?=
+BENCH_ARGS ?=
+RESULTS ?= build/timing
 
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 DOCS_INSTALLED := $(VENV)/.installed-docs
+BENCH_INSTALLED := $(VENV)/.bench-installed
+BROWSER_INSTALLED := $(VENV)/.installed-browser
 ORACLES := .venv-oracles
 ORACLES_INSTALLED := $(ORACLES)/.installed
 SOURCES := numpy_ref torch_impl jax_impl triptych tests $(if $(wildcard benchmarks/*.py),benchmarks)
 
 .DEFAULT_GOAL := help
-.PHONY: help compare test oracles docs lint clean
+.PHONY: help compare bench test oracles docs browser lint clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\): .*## /\1\t/p' $(firstword $(MAKEFILE_LIST)) | expand -t 10
@@ -49,11 +53,30 @@ $(DOCS_INSTALLED): $(INSTALLED)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[docs]"
 	@touch $@
 
+$(BENCH_INSTALLED): $(INSTALLED)
+	@echo "==> installing the peers, to be measured against, into $(VENV)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev,peers,plots]"
+	@touch $@
+
+$(BROWSER_INSTALLED): $(DOCS_INSTALLED)
+	@rm -f $@
+	@echo "==> installing triptych[browser] into $(VENV)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[browser]"
+	@touch $@
+
 compare: $(INSTALLED) ## run the three columns, print how they agree, train on the real data
 	$(BIN)/python -m triptych compare
 
 test: $(INSTALLED) ## run the tests; PYTEST_ARGS="-x -k data" is passed on
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+# Threads are a setting of the process, so the rows of one thread and of all are two runs.
+bench: $(BENCH_INSTALLED) ## time the columns; BENCH_ARGS=--sweep and RESULTS=DIR are passed on
+	@mkdir -p $(RESULTS)
+	@time="$(BIN)/python -m pytest --benchmark-only $(BENCH_ARGS)"; failed=0; \
+	$$time --threads 1 --device cpu --benchmark-json=$(RESULTS)/one-thread.json || failed=1; \
+	$$time --benchmark-json=$(RESULTS)/all-threads.json || failed=1; \
+	$(BIN)/python -m triptych report $(RESULTS)/*.json --out $(RESULTS) && exit $$failed
 
 oracles: $(ORACLES_INSTALLED) ## ask TensorFlow 1 and 2 for the documents' derivatives
 	$(ORACLES)/bin/python -m pytest tests/test_oracles.py $(PYTEST_ARGS)
@@ -64,6 +87,9 @@ docs: $(DOCS_INSTALLED) ## build the pages into site/
 	@rm -rf site
 	@$(BIN)/python -m sphinx -q -E -W --keep-going -b html -d build/docs/doctrees docs site
 	@echo "open file://$(CURDIR)/site/index.html"
+
+browser: $(BROWSER_INSTALLED) docs ## build the pages and test them in Chromium, which the system must have
+	$(BIN)/python -m pytest -m browser tests/browser $(PYTEST_ARGS)
 
 lint: $(INSTALLED) ## check style, format and types
 	$(BIN)/ruff check $(SOURCES) docs

@@ -85,7 +85,8 @@ def make(case: Case) -> Target:
                 for name, p in inputs.items()
             }
 
-    return Target(fresh, run, column.synchronize, outputs, expected)
+    # no graph has more than eight roundings, and an update two
+    return Target(fresh, run, column.synchronize, outputs, expected, case.steps * 10, "eps")
 
 
 def cases() -> Iterator[Case]:
@@ -98,9 +99,7 @@ def cases() -> Iterator[Case]:
                     for dtype in ("float32", "float64"):
                         yield Case(
                             "gradients", "gradients of seven graphs", column, mode, None, STEPS,
-                            make,
-                            # no graph has more than eight roundings, and an update two
-                            STEPS * 10, "eps", dtype, device,
+                            make, dtype, device,
                             when="default" if plain and dtype == "float32" else "full",
                         )  # fmt: skip
 

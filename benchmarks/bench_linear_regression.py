@@ -33,6 +33,11 @@ def samples(points: int, dtype: str) -> Any:
 def make(case: Case) -> Target:
     """A column's loop, or HIPS autograd's."""
     given = samples(case.batch or 3, case.dtype)
+    params, x, t = given
+    # how far rounding can take a column: a running error bound
+    start = np.array([params["w"], params["b"]])
+    off = descent(start, x, t[:, 0], learning_rate=RATE, steps=case.steps)
+    bound = float(max(off.params.error.max(), off.losses.error.max()))
 
     def expected() -> Outputs:
         with precision("float64"):
@@ -43,7 +48,8 @@ def make(case: Case) -> Target:
         return params | {"losses": losses[:10]}
 
     if case.peer:
-        return peers.autograd_line(given, RATE, case.steps, expected)
+        target = peers.autograd_line(given, RATE, case.steps, expected)
+        return target._replace(bound=bound)
     column = Column(case.column, case.device)
     _, x, t = (column.take_in(value) for value in given)
 
@@ -54,7 +60,7 @@ def make(case: Case) -> Target:
     if case.mode == "un-jitted":
         fit = partial(_un_jitted, column, case.steps)
     return Target(
-        fresh, unchecked(column, fit), column.synchronize, peers.trained(column), expected
+        fresh, unchecked(column, fit), column.synchronize, peers.trained(column), expected, bound
     )
 
 
@@ -74,14 +80,9 @@ def _un_jitted(column: Column, epochs: int, params: Any, x: Any, t: Any) -> Any:
 def case_of(column: str, mode: str, points: int, dtype: str, **kwargs: Any) -> Case:
     """A row; un-jitted, few epochs are enough."""
     epochs = 10 if mode == "un-jitted" else EPOCHS
-    params, x, t = samples(points, dtype)
-    start = np.array([params["w"], params["b"]])
-    off = descent(start, x, t[:, 0], learning_rate=RATE, steps=epochs)
-    count = regression_epoch(points, x.itemsize)
+    count = regression_epoch(points, np.dtype(dtype).itemsize)
     return Case(
         "linear_regression", "linear regression, an epoch", column, mode, points, epochs, make,
-        # how far rounding can take a column: a running error bound
-        float(max(off.params.error.max(), off.losses.error.max())),
         dtype=dtype, **count._asdict(), **kwargs,
     )  # fmt: skip
 

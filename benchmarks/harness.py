@@ -17,7 +17,7 @@ import numpy as np
 
 from benchmarks import compile_time
 from triptych import calls
-from triptych.agreement import DisagreementError, distance
+from triptych.agreement import DisagreementError, Unit, distance
 
 BUDGET = 1.0  # seconds of timed rounds for a row
 FEWEST, MOST = 7, 500  # rounds: enough for quartiles, and no more than tell anything new
@@ -60,6 +60,10 @@ class Target(NamedTuple):
     """What is compared, by name, in NumPy."""
     expected: Callable[[], Outputs]
     """The same from another column, in float64."""
+    bound: float = 0.0
+    """How far the outputs may be from what is expected."""
+    unit: Unit = "absolute"
+    """Of the bound; "eps" is that of the row's own dtype."""
     check: Callable[[], Any] | None = None
     """Makes the outputs to compare, where those of `run` have too many steps behind them."""
 
@@ -75,9 +79,6 @@ class Case(NamedTuple):
     batch: int | None
     steps: int
     make: Callable[["Case"], Target]
-    bound: float
-    """How far the outputs may be from what is expected."""
-    unit: str = "absolute"
     dtype: str = "float32"
     device: str = "cpu"
     flops: float | None = None
@@ -223,18 +224,17 @@ def check(case: Case, target: Target) -> dict[str, Any]:
     worst = 0.0
     for name, value in expected.items():
         # in eps of the dtype that computed, whatever the two are stored in
-        scale = EPS[case.dtype] / EPS["float64"] if case.unit == "eps" else 1.0
+        scale = EPS[case.dtype] / EPS["float64"] if target.unit == "eps" else 1.0
         try:
-            apart = distance(name, found[name].astype(float), value.astype(float), case.unit)  # type: ignore[arg-type]
+            apart = distance(name, found[name].astype(float), value.astype(float), target.unit)
         except DisagreementError as error:
             raise InvalidRow(str(error)) from None
-        worst = max(worst, apart.value / scale)
-        if not apart.value / scale <= case.bound:
-            raise InvalidRow(
-                f"disagrees: {name} is {apart.value / scale:.3g} {case.unit} off at {apart.where}, "
-                f"allowed {case.bound:.3g}"
-            )
-    return {"distance": worst, "unit": case.unit, "bound": case.bound}
+        off = apart.value / scale
+        worst = max(worst, off)
+        if not off <= target.bound:
+            where = f"{name} is {off:.3g} {target.unit} off at {apart.where}"
+            raise InvalidRow(f"disagrees: {where}, allowed {target.bound:.3g}")
+    return {"distance": worst, "unit": target.unit, "bound": target.bound}
 
 
 def warm_up(target: Target) -> float:

@@ -145,7 +145,7 @@ def mlp_classifier(
     def without_losses() -> Params:
         return {name: p for name, p in expected(order).items() if name != "losses"}
 
-    return Target(fresh, run, lambda net: net, outputs, without_losses, check)
+    return Target(fresh, run, lambda net: net, outputs, without_losses, check=check)
 
 
 def trained(column: Column) -> Any:
