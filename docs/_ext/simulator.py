@@ -47,10 +47,10 @@ def _code(data: dict[str, Any]) -> str:
         for column in COLUMNS
     )
     blocks = "".join(
-        f'<div data-code="{name}"><p class="sim-function"><a href="concepts/{concept}.html#{function}">'
-        f"<code>{name}</code></a></p>{section_html(*simulator_data.code_section(name), '')}</div>"
+        f'<div data-code="{name}"><p class="sim-function">'
+        f'<a href="concepts/{name.replace(".", ".html#")}"><code>{name}</code></a></p>'
+        f"{section_html(*simulator_data.code_section(name), '')}</div>"
         for name in _functions(data)
-        for concept, function in [name.split(".")]
     )
     return (
         f'<div class="tp-tabs" role="group" aria-label="Column to show">{tabs}</div>'

@@ -1,14 +1,15 @@
-"""The simulator's numbers are numpy_ref's: forward, backward and after an update, as they are shown.
+"""The simulator's numbers are numpy_ref's: forward, backward and after an update, as shown.
 
 What is compared is read from the drawing, after clicks on its buttons. The expected numbers come
 from `numpy_ref`, called with what was typed into the fields.
 """
 
+import importlib
 import json
 import math
 import random
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,16 +19,14 @@ import pytest
 from numpy_ref import classifier, gradients, optimizers
 from triptych import columns
 
-playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-
 sys.path.insert(0, str(Path(__file__).parents[2] / "docs" / "_ext"))
-import simulator_data  # noqa: E402
+simulator_data = importlib.import_module("simulator_data")
 
 Page = Any
 Visit = Callable[..., Page]
 Numbers = dict[str, float]
 
-GRAPHS = {
+GRAPHS: dict[str, Callable[..., Any]] = {
     "A-quadratic": gradients.quadratic,
     "A-product": gradients.product,
     "A-cube": gradients.cube,
@@ -119,7 +118,11 @@ def bounds(key: str, inputs: Numbers) -> tuple[float, dict[str, float]]:
     score = z[0] * i["v1"] + z[1] * i["v2"] + i["c"]
     factor = {"v1": z[0], "v2": z[1], "c": 1.0}
     for unit, name in ((1, "v1"), (2, "v2")):
-        factor |= {f"w{unit}1": i["x1"] * i[name], f"w{unit}2": i["x2"] * i[name], f"b{unit}": i[name]}
+        factor |= {
+            f"w{unit}1": i["x1"] * i[name],
+            f"w{unit}2": i["x2"] * i[name],
+            f"b{unit}": i[name],
+        }
     error = 8 * EPS * (1 + score)
     return error, {name: 2 * error * size for name, size in factor.items()}
 
@@ -139,7 +142,9 @@ def assert_equals_numpy(page: Page, key: str, inputs: Numbers) -> tuple[Numbers,
         assert close(seen[name], value, bound), f"{key} {name}: {seen[name]}, numpy_ref {value}"
     for name, grad in grads.items():
         bound = by_gradient.get(name, 0.0)
-        assert close(derived[name], grad, bound), f"{key} d{name}: {derived[name]}, {grad}"
+        assert close(derived[name], grad, bound), (
+            f"{key} d{name}: {derived[name]}, numpy_ref {grad}"
+        )
     return seen, derived
 
 
@@ -178,10 +183,14 @@ def run_a_round(page: Page, key: str, seed: int) -> None:
     assert_equals_numpy(page, key, after)
 
 
+def run_rounds(page: Page, key: str) -> None:
+    for seed in range(5):
+        run_a_round(page, key, seed)
+
+
 @pytest.mark.parametrize("key", KEYS)
 def test_numbers_equal_numpy(simulator: Page, key: str) -> None:
-    for seed in range(5):
-        run_a_round(simulator, key, seed)
+    run_rounds(simulator, key)
 
 
 def test_every_graph_is_there(simulator: Page) -> None:
@@ -196,7 +205,11 @@ PLANTED = {
     "sum": ("A-affine", "add", "value: ([a, b]) => a - b"),
     "relu": ("network", "relu", "local: () => [1]"),
     "bias": ("network", "linear", "local: (args) => [...args.slice(0, -1), 1]"),
-    "cross-entropy": ("network", "cross_entropy", "local: ([s, t]) => [t - 1 / (1 + Math.exp(-s)), 0]"),
+    "cross-entropy": (
+        "network",
+        "cross_entropy",
+        "local: ([s, t]) => [t - 1 / (1 + Math.exp(-s)), 0]",
+    ),
 }
 
 
@@ -204,9 +217,8 @@ PLANTED = {
 def test_a_wrong_rule_is_noticed(simulator: Page, what: str) -> None:
     key, rule, replacement = PLANTED[what]
     simulator.evaluate(f"Object.assign(triptychSim.rules.{rule}, {{{replacement}}})")
-    with pytest.raises(AssertionError, match="numpy_ref|d\\w+:"):
-        for seed in range(5):
-            run_a_round(simulator, key, seed)
+    with pytest.raises(AssertionError, match="numpy_ref"):
+        run_rounds(simulator, key)
 
 
 @pytest.mark.parametrize("key", KEYS)
@@ -263,8 +275,12 @@ def test_formula_fills_in(simulator: Page) -> None:
     assert "7" not in before
     click(simulator, "step", 7)
     assert "4·1+3·1=7" in "".join(simulator.inner_text(row).split())
-    assert "dy/dx = dy/da · da/dx + dy/db · db/dx = 4 · 1 + 3 · 1 = 7" in simulator.inner_text("#sim-say")
-    assert shown(simulator, "part", "edge") | {"a/x": 4, "b/x": 3} == shown(simulator, "part", "edge")
+    assert "dy/dx = dy/da · da/dx + dy/db · db/dx = 4 · 1 + 3 · 1 = 7" in simulator.inner_text(
+        "#sim-say"
+    )
+    assert shown(simulator, "part", "edge") | {"a/x": 4, "b/x": 3} == shown(
+        simulator, "part", "edge"
+    )
 
 
 def test_back_undoes_every_step(simulator: Page) -> None:
@@ -462,34 +478,36 @@ def test_nothing_in_the_drawing_overlaps(simulator: Page, key: str) -> None:
     click(simulator, "step", steps(simulator)[1] - 1)
     boxes = simulator.eval_on_selector_all(
         "#sim-canvas .sim-node rect",
-        "all => all.map(r => r.getBoundingClientRect()).map(r => [r.left, r.top, r.right, r.bottom])",
+        "all => all.map(one => one.getBoundingClientRect())"
+        ".map(box => [box.left, box.top, box.right, box.bottom])",
     )
     for i, (left, top, right, bottom) in enumerate(boxes):
         for other in boxes[:i]:
             assert right <= other[0] or other[2] <= left or bottom <= other[1] or other[3] <= top
     texts = simulator.eval_on_selector_all(
         "#sim-canvas .sim-node text",
-        "all => all.map(t => [t.textContent, t.getBBox().width, t.parentNode.querySelector('rect').getBBox().width])",
+        "all => all.map(one => [one.textContent, one.getBBox().width,"
+        " one.parentNode.querySelector('rect').getBBox().width])",
     )
     assert all(width <= room for _, width, room in texts), texts
 
 
 @pytest.fixture(params=["light", "dark"])
-def theme(request: pytest.FixtureRequest) -> Iterator[str]:
-    yield request.param
+def theme(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
 
 
-@pytest.mark.parametrize("width", WIDTHS)
-def test_axe_finds_nothing_serious(visit: Visit, theme: str, width: int) -> None:
-    axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
+@pytest.mark.parametrize(
+    ("width", "key"), [(375, "network"), (768, "A-product"), (1440, "A-product")]
+)
+def test_axe_finds_nothing_serious(visit: Visit, theme: str, width: int, key: str) -> None:
+    axe = importlib.import_module("axe_playwright_python.sync_playwright").Axe()
     page = visit("simulator.html", width=width)
     page.evaluate("theme => { document.body.dataset.theme = theme }", theme)
-    for key in ("A-product", "network"):
-        choose(page, key)
-        click(page, "step", steps(page)[1] - 1)
-        page.fill("#sim-field-", "much")
-        # without `preload` it does not read the style sheets again, which file: forbids
-        found = axe.run(page, context=".sim", options={"preload": False}).response["violations"]
-        bad = {v["id"]: [n["html"][:120] for n in v["nodes"]] for v in found if v["impact"] in ("serious", "critical")}
-        assert not bad
-        click(page, "reset")
+    choose(page, key)
+    click(page, "step", steps(page)[1] - 1)
+    page.fill("#sim-field-", "much")
+    # without `preload` it does not read the style sheets again, which file: forbids
+    found = axe.run(page, context=".sim", options={"preload": False}).response["violations"]
+    serious = [v for v in found if v["impact"] in ("serious", "critical")]
+    assert not {v["id"]: [node["html"] for node in v["nodes"]] for v in serious}

@@ -175,7 +175,7 @@
         const path = derived.has(edge.from) && paths[edge.from].find((p) => p.to === edge.to && p.index === edge.index);
         const back = step?.phase === "backward" && step.name === edge.from;
         const lines = path ? [`×${sim.format(path.local, 3)}`] : [];
-        if (path && back) lines.push(`= ${sim.format(path.part, 3)}`);
+        if (path && back) lines.push(`=${sim.format(path.part, 3)}`);
         label(edge, lines);
         edge.group.dataset.local = path ? path.local : "";
         edge.group.dataset.part = path ? path.part : "";

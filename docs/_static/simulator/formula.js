@@ -18,6 +18,8 @@
     d: (of, by) => `d${text.name(of)}/d${text.name(by)}`,
   };
 
+  // upright, since a graph may have a node d
+  const D = `<mi mathvariant="normal">d</mi>`;
   const mathml = {
     name: (name) => {
       const [, letter, index] = name.match(/^(\D+)(\d*)$/);
@@ -34,7 +36,7 @@
     sup: (base, n) => `<msup><mrow>${base}</mrow>${n}</msup>`,
     list: (...items) => `<mo stretchy="false">(</mo>${items.join("<mo>,</mo>")}<mo stretchy="false">)</mo>`,
     d: (of, by) =>
-      `<mfrac><mrow><mi>d</mi>${mathml.name(of)}</mrow><mrow><mi>d</mi>${mathml.name(by)}</mrow></mfrac>`,
+      `<mfrac><mrow>${D}${mathml.name(of)}</mrow><mrow>${D}${mathml.name(by)}</mrow></mfrac>`,
   };
 
   // a negative factor or term stands in brackets
@@ -79,6 +81,7 @@
     return [w.d(to, name), ...(slope && slope !== shown ? [slope] : []), shown].join(w.op("="));
   };
 
+  sim.term = term;
   sim.text = text;
   sim.mathml = mathml;
   sim.math = (inner) => `<math>${inner}</math>`;

@@ -9,7 +9,7 @@
   const RANGE = 5; // of a slider, on both sides of 0
 
   // Everything else is computed from this. `done` counts the steps of the current round; `past`
-  // holds the inputs, the output and the derivatives of each round that an update has ended.
+  // holds what each round that an update has ended came to.
   const state = { graph: graphs[0], inputs: {}, rate: data.learning_rate, done: 0, past: [] };
   const wrong = new Map(); // fields whose text is no number, and why
   let drawing;
@@ -31,7 +31,7 @@
       return true;
     }
     const { values, grads } = derive();
-    state.past.push({ inputs: state.inputs, output: values[state.graph.output], grads });
+    state.past.push({ inputs: state.inputs, output: values[state.graph.output], grads, rate: state.rate });
     state.inputs = sim.update(state.graph, state.inputs, grads, state.rate);
     state.done = 0;
     for (const name of state.graph.tracked) fill(name);
@@ -75,7 +75,7 @@
   /** Writes the number into its field and slider; after an update it may be one that none accepts. */
   const fill = (name) => {
     const value = name ? state.inputs[name] : state.rate;
-    field(name).value = sim.format(value, 7);
+    field(name).value = sim.format(value, 6);
     field(name).title = sim.full(value);
     check(name);
     if (name) $(`slider-${name}`).value = value;
@@ -152,15 +152,14 @@
   const current = () =>
     state.done ? state.graph.steps[state.done - 1] : state.past.length ? { phase: "update", name: "" } : undefined;
 
+  /** The update of each tracked input: in symbols, and right after it in numbers. */
   const changes = (w) => {
-    const before = state.past.at(-1);
+    const before = state.done === 0 && state.past.at(-1);
     return state.graph.tracked.map((name) => {
-      const symbols = w.name(name) + w.op("←") + w.name(name) + w.op("−") + w.word("rate") + w.op("·") + w.d(state.graph.output, name);
-      if (!before || state.done) return symbols;
-      const old = before.inputs[name];
-      const grad = before.grads[name];
-      const shown = grad < 0 ? w.list(w.number(grad)) : w.number(grad);
-      return symbols + w.op("=") + w.number(old) + w.op("−") + w.number(state.rate) + w.op("·") + shown + w.op("=") + w.number(state.inputs[name]);
+      const to = w.name(name) + w.op("←");
+      if (!before) return to + w.name(name) + w.op("−") + w.word("rate") + w.op("·") + w.d(state.graph.output, name);
+      const [old, grad] = [before.inputs[name], before.grads[name]].map((v) => sim.term(v, w));
+      return to + old + w.op("−") + w.number(before.rate) + w.op("·") + grad + w.op("=") + w.number(state.inputs[name]);
     });
   };
 
@@ -170,7 +169,7 @@
     if (!at) return `Start: ${graph.inputs.map((n) => `${sim.text.name(n)} = ${sim.format(state.inputs[n])}`).join(", ")}. Step forward to compute the nodes.`;
     if (at.phase === "update") {
       const few = changes(sim.text).slice(0, 3).join("; ");
-      return `Update ${state.past.length}: ${few}${graph.tracked.length > 3 ? "; and so on" : ""}. Step forward to see the new ${sim.text.name(graph.output)}.`;
+      return `Update ${state.past.length}, rate times gradient off each: ${few}${graph.tracked.length > 3 ? "; and so on" : ""}. Step forward to see the new ${sim.text.name(graph.output)}.`;
     }
     if (at.phase === "forward") {
       return `Forward: ${sim.forwardFormula(graph.nodes.find((n) => n.name === at.name), now.values)}.`;
@@ -197,9 +196,9 @@
     const updated = at?.phase === "update";
     const updates = changes(w).map((html) => item(html, updated, updated));
     $("formulas").innerHTML = [["Forward", forward], ["Backward", backward], ["Update", updates]]
-      .map(([title, items]) => `<div><h3>${title}</h3><ol>${items.join("")}</ol></div>`)
+      .map(([title, items]) => `<div><h3>${title}</h3><ol tabindex="0" aria-label="${title}">${items.join("")}</ol></div>`)
       .join("");
-    reveal($("formulas"), $("formulas").querySelector(".sim-here"));
+    for (const list of document.querySelectorAll(".sim-formulas ol")) reveal(list, list.querySelector(".sim-here"));
   };
 
   // Only the box scrolls, never the page, which is the reader's.
@@ -260,7 +259,9 @@
     light(at);
     returned(now, known, derived);
     sim.plot($("plot"), losses, output);
-    $("plot-title").textContent = losses.length > 1 ? `${output} falls from ${sim.format(losses[0])} to ${sim.format(losses.at(-1))}`.replace("falls", losses.at(-1) < losses[0] ? "falls" : "goes") : `${output} after each update`;
+    $("plot-title").textContent = losses.length > 1
+      ? `${output} ${losses.at(-1) < losses[0] ? "falls" : "goes"} from ${sim.format(losses[0])} to ${sim.format(losses.at(-1))}`
+      : `${output} after each update`;
     $("say").textContent = sentence(now, at);
     $("say").dataset.phase = wrong.size ? "wrong" : at?.phase ?? "start";
     $("where").textContent = `round ${state.past.length + 1} · step ${done} of ${graph.steps.length}`;
