@@ -15,8 +15,8 @@ imported and tested in a fork of that process, so that nothing compiled or bound
 there, and nothing on disk changes. mutmut and cosmic-ray start a process for each mutant, and
 importing three frameworks takes ten times as long as the tests; nor have they our mistakes.
 
-The tests that run are those of the mutant's concept, tests/test_<concept>.py, that pass without the
-mutant and that call its function or one that leads to it, the quickest first.
+The tests are those of the mutant's concept, tests/test_<concept>.py, that pass without it: first
+those that call its function or one that leads to it, the quickest first.
 """
 
 import argparse
@@ -55,6 +55,8 @@ WARMED = {
     "jax_impl": ("jax", "jax.numpy"),
 }
 """Imported once, before the forks; JAX starts no thread before its first array."""
+LIMIT = 300
+"""Seconds for a test: what takes longer is endless."""
 PYTEST = ["-s", "-p", "no:cacheprovider", "--tb=no", "--hypothesis-seed=0", "-W", "error"]
 PYTEST += ["-W", "ignore::pytest.PytestAssertRewriteWarning"]
 
@@ -281,7 +283,7 @@ def _defined(statement: ast.stmt) -> str:
 
 
 # ---------------------------------------------------------------------------------------------
-# Which tests concern a function
+# Which tests to run, and how
 
 
 def reached_from(root: Path) -> dict[str, set[str]]:
@@ -324,8 +326,7 @@ class Job(NamedTuple):
     """Tests to run in a fork: with a mutant until the first that fails, else all."""
 
     label: str
-    seconds: dict[str, float]
-    """The tests by id, and how long each takes."""
+    tests: list[str]
     mutant: Mutant | None = None
 
 
@@ -345,17 +346,17 @@ class Child:
             self.bad.append(report.nodeid)
 
     def run(self, session: pytest.Session) -> None:
-        """Run the quickest tests first."""
+        """Run the job's tests in order."""
         session.config.pluginmanager.register(self)
-        wanted = self.job.seconds
-        items = [item for item in session.items if item.nodeid in wanted]
-        items.sort(key=lambda item: wanted[item.nodeid])
+        by_id = {item.nodeid: item for item in session.items}
+        items = [by_id[test] for test in self.job.tests]
         if self.job.mutant:
             sys.meta_path.insert(0, Planted(self.job.mutant))
         else:
             self.watch()
         for item, following in itertools.zip_longest(items, items[1:]):
             self.now = item.nodeid
+            signal.alarm(LIMIT)
             session.config.hook.pytest_runtest_protocol(item=item, nextitem=following)
             if self.job.mutant and self.bad:
                 break
@@ -426,9 +427,9 @@ class Hunt:
         loaded = [name for name in COLUMNS if name in sys.modules]
         assert not loaded, f"a test file imports {loaded} itself: no mutant would take its place"
         self.session = session
-        self.files: dict[str, dict[str, float]] = defaultdict(dict)
+        self.files: dict[str, list[str]] = defaultdict(list)
         for item in session.items:
-            self.files[item.path.stem][item.nodeid] = 0.0
+            self.files[item.path.stem].append(item.nodeid)
         gc.collect()
         gc.freeze()
         self.measure()
@@ -436,8 +437,8 @@ class Hunt:
         return True
 
     def kill(self) -> None:
-        """Run the tests that concern it with each mutant."""
-        jobs = [Job(mutant.name, self.concerned(mutant), mutant) for mutant in self.targets]
+        """Run the tests of its concept with each mutant."""
+        jobs = [Job(mutant.name, self.tests_of(mutant), mutant) for mutant in self.targets]
         count = 0
 
         def done(job: Job, death: str, result: dict[str, Any]) -> None:
@@ -466,18 +467,17 @@ class Hunt:
 
         self.run([Job(file, tests) for file, tests in sorted(self.files.items())], done)
 
-    def concerned(self, mutant: Mutant) -> dict[str, float]:
-        """The tests that concern a mutant, and how long each takes."""
+    def tests_of(self, mutant: Mutant) -> list[str]:
+        """The tests of a mutant's concept in its column, in the order in which to run them."""
         target = f"{mutant.path.removesuffix('.py').replace('/', '.')}.{mutant.function}"
         reach = self.reached[target]
         others = [column for column in COLUMNS if column != mutant.column]
-        wanted = {}
-        for test, record in self.records.get(mutant.test_file, {}).items():
-            # a test that calls no public function may use a class or a private function
-            direct = not record.touched and not any(column in test for column in others)
-            if record.passed and (direct or record.touched & reach):
-                wanted[test] = record.seconds
-        return wanted
+        order = {
+            test: (not record.touched & reach, record.seconds)
+            for test, record in self.records[mutant.test_file].items()
+            if record.passed and not any(column in test for column in others)
+        }
+        return sorted(order, key=order.__getitem__)
 
     def run(self, jobs: Sequence[Job], done: Callable[[Job, str, dict[str, Any]], None]) -> None:
         """Run every job in a fork of its own, some at a time; hand over how each ended."""
@@ -510,12 +510,11 @@ class Hunt:
                     os.killpg(pid, signal.SIGKILL)
 
     def child(self, job: Job) -> NoReturn:
-        """Run the job's tests and end; an endless one is ended by SIGALRM."""
+        """Run the job's tests and end."""
         place = self.scratch / str(os.getpid())
         code = 1
         try:
             os.setpgid(0, 0)
-            signal.alarm(int(60 + 5 * sum(job.seconds.values())) if job.mutant else 600)
             place.mkdir()
             os.environ["PYTEST_DEBUG_TEMPROOT"] = str(place)
             child = Child(job)

@@ -147,6 +147,21 @@ def test_several_samples(columns: Any, dtype: np.dtype) -> None:
             assert_within("updated", after["bias"], params["bias"] - grads["bias"] / 2, 16, "eps")
 
 
+@pytest.mark.parametrize("train", TRAINERS)
+def test_tracked_parameters_of_pytorch_are_only_read(columns: Any, train: Any) -> None:
+    column = columns[1]
+    given = layer(np.dtype("float32"))
+    settings = {"learning_rate": 0.01, "steps": 3}
+    expected, _ = column.call("linear_layer", train, *given, **settings)
+    params, x, t = map(column.take_in, given)
+    for p in params.values():
+        p.requires_grad_()
+    found, _ = getattr(column.linear_layer, train)(params, x, t, **settings)
+    for name, p in params.items():
+        assert p.grad is None
+        assert np.array_equal(column.to_numpy(found[name]), expected[name])
+
+
 def test_relu_of_a_layer_differs_from_the_layer(column: Any, dtype: np.dtype) -> None:
     # C, next steps: without a ReLU the layer is linear in x, f(2x) - f(0) = 2 (f(x) - f(0))
     params, x, _ = layer(dtype)

@@ -112,6 +112,21 @@ def drawn_lines(dtype: np.dtype) -> Any:
 
 
 @pytest.mark.parametrize("fit", FITTERS)
+def test_tracked_parameters_of_pytorch_are_only_read(columns: Any, fit: Any) -> None:
+    column = columns[1]
+    given = data.line(dtype="float32")
+    settings = {"learning_rate": 0.1, "epochs": 3}
+    expected, _ = column.call("linear_regression", fit, *given, **settings)
+    params, x, t = map(column.take_in, given)
+    for p in params.values():
+        p.requires_grad_()
+    found, _ = getattr(column.linear_regression, fit)(params, x, t, **settings)
+    for name, p in params.items():
+        assert p.grad is None
+        assert column.to_numpy(found[name]) == expected[name]
+
+
+@pytest.mark.parametrize("fit", FITTERS)
 def test_columns_agree(columns: Any, dtype: np.dtype, fit: Any) -> None:
     for name, (params, x, t) in drawn_lines(dtype).items():
         results = [
