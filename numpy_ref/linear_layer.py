@@ -65,14 +65,14 @@ def loss_and_grads(
     # forward
     y = linear(x, weight, bias)
     r = y - t
-    loss = np.mean(r**2)
+    value = np.mean(r**2)
     # backward
     # the mean, the square, the sum over samples
     d_r = (1 / r.size) * (2 * r)
     d_y = d_r.reshape(-1, len(weight))
     d_weight = d_y.T @ x.reshape(-1, x.shape[-1])
     d_bias = d_y.sum(axis=0)
-    return loss, {"weight": d_weight, "bias": d_bias}
+    return value, {"weight": d_weight, "bias": d_bias}
 
 
 @checked

@@ -62,13 +62,13 @@ def loss_and_grads(
     # forward
     y = predict(params, x)
     r = y - t
-    loss = np.mean(r**2)
+    value = np.mean(r**2)
     # backward
     # the mean, the square, then the sum over points
     d_r = (1 / r.size) * (2 * r)
     d_w = np.sum(d_r * x)
     d_b = np.sum(d_r)
-    return loss, {"w": d_w, "b": d_b}
+    return value, {"w": d_w, "b": d_b}
 
 
 @checked

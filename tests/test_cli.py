@@ -142,8 +142,9 @@ def test_claims_status_and_json(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_the_picture_in_the_readme_is_what_the_command_draws(tmp_path: Path) -> None:
     path = tmp_path / "reader.svg"
-    assert main(["read", "linear_regression", "loss_and_grads", "--svg", str(path)]) == 0
+    words = ["read", "linear_regression", "loss_and_grads", "--code", "--svg"]
+    assert main([*words, str(path)]) == 0
     shown = ROOT / "docs" / "reader.svg"
     assert path.read_text(encoding="utf-8") == shown.read_text(encoding="utf-8"), (
-        "run: triptych read linear_regression loss_and_grads --svg docs/reader.svg"
+        f"run: triptych {' '.join(words)} docs/reader.svg"
     )

@@ -186,6 +186,19 @@ def test_what_is_the_same_can_be_dimmed(width: int) -> None:
     assert not dimmed(dim, "value.backward()")
 
 
+@pytest.mark.parametrize("width", [60, 130])
+def test_docstrings_can_be_left_out(width: int) -> None:
+    text = reader.page("optimizers", None, width=width, code_only=True).plain
+    full = reader.page("optimizers", None, width=width).plain
+    for docstring in ("roughly", "Kingma"):
+        assert docstring in full
+        assert docstring not in text
+    # the module's own, comments and code stay
+    for code in ("PyTorch:", "# update", "def adam_step", "(1 - beta1)"):
+        assert text.count(code) == full.count(code) > 0
+    assert text.count('"""') == 6
+
+
 def test_wrong_names_get_the_nearest() -> None:
     with pytest.raises(ValueError, match="did you mean gradients"):
         reader.read("gradient", console=console())

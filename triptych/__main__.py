@@ -36,7 +36,8 @@ def parser() -> argparse.ArgumentParser:
     read.add_argument("concept", nargs="?", help="without one: list what there is")
     read.add_argument("function", nargs="?", help="without one: the whole concept")
     read.add_argument("--dim-same", action="store_true", help="dim the lines that do not differ")
-    read.add_argument("--svg", metavar="FILE", help="write a picture, 160 columns wide, instead")
+    read.add_argument("--code", action="store_true", help="leave the docstrings out")
+    read.add_argument("--svg", metavar="FILE", help="write a picture instead")
 
     run = commands.add_parser("run", help="print what the documents print about a concept")
     run.add_argument("concept", help="one of those that `triptych read` lists")
@@ -129,6 +130,7 @@ def _read(options: argparse.Namespace) -> int:
     from triptych import reader
 
     console = _console()
+    shown = {"dim_same": options.dim_same, "code_only": options.code}
     if options.concept is None and options.svg:
         print("triptych read: --svg needs a concept", file=sys.stderr)
         return 2
@@ -136,14 +138,12 @@ def _read(options: argparse.Namespace) -> int:
         reader.list_concepts(console)
     elif options.svg:
         try:
-            reader.picture(
-                options.svg, options.concept, options.function, dim_same=options.dim_same
-            )
+            reader.picture(options.svg, options.concept, options.function, **shown)
         except OSError as error:
             print(f"triptych read: {error}", file=sys.stderr)
             return 2
     else:
-        reader.read(options.concept, options.function, console=console, dim_same=options.dim_same)
+        reader.read(options.concept, options.function, console=console, **shown)
     return 0
 
 

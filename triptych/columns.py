@@ -280,6 +280,19 @@ def parse(text: str, column: str, concept: str) -> Module:
     )
 
 
+def without_docstrings(module: Module) -> Module:
+    """The same file, but for the docstrings of its functions and classes."""
+    left_out: set[int] = set()
+    for node in ast.walk(ast.parse("\n".join(module.lines))):
+        if isinstance(node, _DEFINITIONS) and ast.get_docstring(node) is not None:
+            left_out.update(range(node.body[0].lineno, _last(node.body[0]) + 1))
+    blocks = (
+        block._replace(cells=tuple(cell for cell in block.cells if cell.line not in left_out))
+        for block in module.blocks
+    )
+    return module._replace(blocks=tuple(blocks))
+
+
 _DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 
 

@@ -17,7 +17,7 @@ from triptych.columns import Cell, Module, Row, Section
 
 SIDE_BY_SIDE = 120
 """The narrowest terminal that gets three panes; below, the columns stand one under another."""
-PICTURE = 160
+PICTURE = 136
 """The width of a picture, in characters."""
 COLORS = {"numpy_ref": "bright_blue", "torch_impl": "bright_red", "jax_impl": "bright_green"}
 TITLES = {columns.DOCSTRING: "module docstring", columns.IMPORTS: "imports"}
@@ -39,7 +39,12 @@ ASCII = Signs("*", "+", "|", "-")
 
 
 def read(
-    concept: str, function: str | None = None, *, console: Console, dim_same: bool = False
+    concept: str,
+    function: str | None = None,
+    *,
+    console: Console,
+    dim_same: bool = False,
+    code_only: bool = False,
 ) -> None:
     """Print the three sources of a function, or of a whole concept, lined up.
 
@@ -51,6 +56,7 @@ def read(
         function: a function or class of it, shown with its private helpers; None for everything.
         console: where to print.
         dim_same: print faintly what is the same in all three.
+        code_only: leave the docstrings of functions and classes out.
 
     Raises:
         UnknownNameError: there is no such concept or function; the message names the nearest.
@@ -60,6 +66,7 @@ def read(
         function,
         width=console.width,
         dim_same=dim_same,
+        code_only=code_only,
         signs=ASCII if console.options.ascii_only else UNICODE,
     )
     if function is None and _someone_reads(console):
@@ -70,7 +77,12 @@ def read(
 
 
 def picture(
-    path: str, concept: str, function: str | None = None, *, dim_same: bool = False
+    path: str,
+    concept: str,
+    function: str | None = None,
+    *,
+    dim_same: bool = False,
+    code_only: bool = False,
 ) -> None:
     """Write what `read` prints on a wide terminal as an SVG picture.
 
@@ -79,16 +91,18 @@ def picture(
         concept: as for `read`.
         function: as for `read`.
         dim_same: as for `read`.
+        code_only: as for `read`.
 
     Raises:
         UnknownNameError: there is no such concept or function; the message names the nearest.
         OSError: the file cannot be written.
     """
-    text = page(concept, function, width=PICTURE, dim_same=dim_same)
+    text = page(concept, function, width=PICTURE, dim_same=dim_same, code_only=code_only)
     console = Console(record=True, width=PICTURE, file=io.StringIO(), force_terminal=True)
     console.print(text, soft_wrap=True)
+    title = " ".join(filter(None, ["triptych read", concept, function, code_only and "--code"]))
     # a fixed identifier: the same source gives the same bytes
-    svg = console.export_svg(title=f"triptych read {concept} {function or ''}", unique_id="reader")
+    svg = console.export_svg(title=title, unique_id="reader")
     Path(path).write_text(svg, encoding="utf-8")
 
 
@@ -112,10 +126,13 @@ def page(
     *,
     width: int,
     dim_same: bool = False,
+    code_only: bool = False,
     signs: Signs = UNICODE,
 ) -> Text:
     """What `read` prints, as one text with no line wider than `width`."""
     modules = columns.load(concept)
+    if code_only:
+        modules = tuple(map(columns.without_docstrings, modules))
     parts = columns.sections(modules) if function is None else columns.find(modules, function)
     lines = [
         *(Text(line, style="bold") for line in textwrap.wrap(_title(modules, function), width)),
