@@ -1,6 +1,7 @@
 """Fixtures: a test that asks for `column` runs in each column, for `dtype` in each precision."""
 
 import io
+import os
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any
@@ -14,6 +15,12 @@ from triptych.calls import Column, missing, precision
 from triptych.columns import COLUMNS
 from triptych.compare import flat
 from triptych.show import agreement_table
+
+# For CUDA, and read when it starts: the same bits in each run, and memory left for the other one.
+os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
+REPEATABLE = "--xla_gpu_deterministic_ops=true --xla_gpu_autotune_level=0"
+os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {REPEATABLE}".strip()
 
 ROWS = pytest.StashKey[list[Row]]()
 REMARKS = pytest.StashKey[list[str]]()

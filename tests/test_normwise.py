@@ -36,15 +36,20 @@ def results(columns: Any, params: Any, x: Any, t: Any) -> dict[str, Result]:
 # well-conditioned batches, flat bounds
 
 
-def assert_flat(agree: Any, pair: str, found: Result, reference: Result) -> None:
+def assert_flat(
+    agree: Any, pair: str, found: Result, reference: Result, device: str = "cpu"
+) -> None:
     (loss, grads), (its_loss, its_grads) = found, reference
     assert loss.shape == its_loss.shape == ()
     # a loss near 0 is a difference of numbers of order 1: normwise with a 1 beside it
     beside = [np.array([1, value], value.dtype) for value in (loss, its_loss)]
-    agree("classifier", "loss, beside 1", pair, *beside, LOSS, "eps")
+    agree("classifier", "loss, beside 1", pair, *beside, LOSS, "eps", device=device)
     assert grads.keys() == its_grads.keys()
     for name, gradient in its_grads.items():
-        agree("classifier", "gradients", pair, grads[name], gradient, GRADIENT, "eps")
+        agree(
+            "classifier", "gradients", pair,
+            grads[name], gradient, GRADIENT, "eps", device=device,
+        )  # fmt: skip
 
 
 def check_fixed_seeds(columns: Any, dtype: np.dtype, agree: Any, seeds: range) -> None:

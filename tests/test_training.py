@@ -32,12 +32,17 @@ def trained(column: Any, dtype: np.dtype, seed: int, optimizer: str, steps: int)
     return after
 
 
+def steps_of(optimizer: str, steps: int) -> str:
+    """What it is called in the table."""
+    name = {"sgd": "SGD", "adam": "Adam"}[optimizer]
+    return f"{steps} step{'s' * (steps > 1)} of {name}"
+
+
 def check(
     columns: Any, dtype: np.dtype, agree: Any, optimizer: str, steps: int, seeds: range
 ) -> None:
     bound = TRAINED[optimizer, str(dtype)].get(steps, np.inf)
-    name = {"sgd": "SGD", "adam": "Adam"}[optimizer]
-    quantity = f"{steps} step{'s' * (steps > 1)} of {name}"
+    quantity = steps_of(optimizer, steps)
     for seed in seeds:
         runs = {c.name: trained(c, dtype, seed, optimizer, steps) for c in columns}
         for first, second in itertools.combinations(runs, 2):
