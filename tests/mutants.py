@@ -43,7 +43,7 @@ import warnings
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NamedTuple, NoReturn, TextIO
 
 import pytest
 
@@ -408,13 +408,11 @@ class Planted(importlib.machinery.SourceFileLoader):
 class Hunt:
     """A pytest plugin: takes the place of the loop over the tests once they are collected."""
 
-    def __init__(
-        self, targets: Sequence[Mutant], jobs: int, scratch: Path, say: Callable[[str], None]
-    ) -> None:
+    def __init__(self, targets: Sequence[Mutant], jobs: int, scratch: Path, screen: TextIO) -> None:
         self.targets = targets
         self.jobs = jobs
         self.scratch = scratch
-        self.say = say
+        self.screen = screen
         self.reached = reached_from(Path.cwd())
         self.records: dict[str, dict[str, Record]] = {}
         """By test file: how its tests went without a mutant."""
@@ -436,18 +434,19 @@ class Hunt:
         self.kill()
         return True
 
+    def say(self, line: str) -> None:
+        print(line, file=self.screen, flush=True)
+
     def kill(self) -> None:
         """Run the tests of its concept with each mutant."""
         jobs = [Job(mutant.name, self.tests_of(mutant), mutant) for mutant in self.targets]
-        count = 0
+        number = itertools.count(1)
 
         def done(job: Job, death: str, result: dict[str, Any]) -> None:
-            nonlocal count
-            count += 1
             if killer := death or next(iter(result["bad"]), ""):
                 self.killed[job.label] = killer
             verdict = f"killed by {killer}" if killer else "alive"
-            self.say(f"{count}/{len(jobs)} {job.label}\n    {verdict}")
+            self.say(f"{next(number)}/{len(jobs)} {job.label}\n    {verdict}")
 
         self.run(jobs, done)
 
@@ -486,10 +485,7 @@ class Hunt:
         try:
             while waiting or busy:
                 while waiting and len(busy) < self.jobs:
-                    with warnings.catch_warnings():
-                        # JAX warns of every fork; it has no backend and no thread here yet
-                        warnings.simplefilter("ignore")
-                        pid = os.fork()
+                    pid = os.fork()
                     if pid == 0:
                         self.child(waiting[-1])
                     busy[pid] = waiting.pop()
@@ -544,17 +540,14 @@ def hunt(root: Path, targets: Sequence[Mutant], jobs: int) -> dict[str, str]:
                 importlib.import_module(module)
     files = sorted({f"tests/{mutant.test_file}.py" for mutant in targets})
     with tempfile.TemporaryDirectory(prefix="mutants.") as home:
-        screen = os.fdopen(os.dup(1), "w", buffering=1)
-        plugin = Hunt(targets, jobs, Path(home), lambda line: print(line, file=screen))
+        plugin = Hunt(targets, jobs, Path(home), sys.stdout)
         # what pytest and the tests print is for the log alone
-        with open(f"{home}/log", "w") as log:
-            shown = [os.dup(1), os.dup(2)]
-            os.dup2(log.fileno(), 1)
-            os.dup2(log.fileno(), 2)
+        with (
+            open(f"{home}/log", "w") as log,
+            contextlib.redirect_stdout(log),
+            contextlib.redirect_stderr(log),
+        ):
             code = pytest.main([*PYTEST, *files], plugins=[plugin])
-            sys.stdout.flush()
-            os.dup2(shown[0], 1)
-            os.dup2(shown[1], 2)
         if code:
             raise RuntimeError(f"pytest ends with {code!r}\n{Path(f'{home}/log').read_text()}")
     return plugin.killed
