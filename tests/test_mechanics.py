@@ -508,7 +508,10 @@ def test_a_tracked_argument_keeps_its_own_grad(column: Any) -> None:
     m.reset_gradients(x, w, b, set_to_none=False)
     m.backward_twice(x, retain_graph=True)
     r.recorded(x, w, b)
-    r.update_outside_graph(x, learning_rate=RATE)
+    _, tracked = r.update_outside_graph(x, learning_rate=RATE)
+    assert not tracked
+    with pytest.raises(RuntimeError, match="leaf Variable"):
+        r.update_inside_graph(x, learning_rate=RATE)
     assert [v.grad for v in (x, w, b)] == [None, None, None]
     assert x.item() == 1
 
