@@ -16,6 +16,8 @@ from triptych.columns import COLUMNS
 from triptych.compare import flat
 from triptych.show import agreement_table
 
+# Matrices so small gain nothing from threads; on a busy machine these only wait for each other.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 # For CUDA, and read when it starts: the same bits in each run, and memory left for the other one.
 os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
