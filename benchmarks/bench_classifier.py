@@ -166,8 +166,10 @@ def step_case(column: str, mode: str, batch: int, optimizer: str = "sgd", **kwar
     dtype = kwargs.get("dtype", "float32")
     # an un-jitted step takes as long as a whole loop; few are enough
     steps = 10 if mode == "un-jitted" else steps_of(batch)
-    # MLPClassifier's `fit` has much to do before its first step: many epochs of that many steps
-    epochs = max(1, 2**18 // (steps * batch)) if column == "scikit-learn" else 1
+    epochs = 1
+    if column == "scikit-learn":
+        # `fit` has much to do with every row before its first step: few rows, many epochs
+        steps, epochs = min(steps, max(4, 2**15 // batch)), 20
     count = classifier_step(SIZES, batch, NUMBERS[dtype], optimizer=optimizer)
 
     def make(case: Case) -> Target:

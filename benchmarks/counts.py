@@ -1,9 +1,10 @@
 """Arithmetic and memory traffic of one step, counted once for every column.
 
 flops: two for each multiply-add of a matrix product, one for each other operation on a number, exp
-and log included. bytes: what no implementation can avoid, every input read once and every result
-written once; whole numbers take four bytes. What stays between forward and backward is not in it,
-since a step could keep that in the caches.
+and log included. bytes: of a step that makes one pass for each matrix product: it reads its two
+operands and writes its result, what is element by element rides along, and whole numbers take four
+bytes. A program that stores more in between moves more; one that kept a row in registers from
+the input to its gradient would move less.
 """
 
 from collections.abc import Sequence
@@ -37,10 +38,12 @@ def forward(sizes: Sequence[int]) -> int:
 
 def inference(sizes: Sequence[int], batch: int, itemsize: int) -> Count:
     """The probabilities of each row: the logits, and their softmax."""
-    classes = sizes[-1]
+    features, *hidden, classes = sizes
     # the largest logit taken off, exp, sum, quotient
     softmax = (classes - 1) + classes + classes + (classes - 1) + classes
-    moved = itemsize * (batch * (sizes[0] + classes) + parameters(sizes))
+    # each layer is written and read; the logits once more, by the softmax
+    numbers = features + 2 * sum(hidden) + 3 * classes
+    moved = itemsize * (batch * numbers + parameters(sizes))
     return Count(batch * (forward(sizes) + softmax), moved)
 
 
@@ -55,7 +58,8 @@ def classifier_step(
         itemsize: bytes of a number.
         optimizer: "sgd" or "adam".
     """
-    classes, n = sizes[-1], parameters(sizes)
+    features, *hidden, classes = sizes
+    n = parameters(sizes)
     # the largest logit taken off, exp, sum, log, taken off, one of them added to the loss
     cross_entropy = (classes - 1) + classes + classes + (classes - 1) + 1 + classes + 1
     # P = exp(log P), P - onehot, divided by the rows
@@ -65,12 +69,23 @@ def classifier_step(
     sums_and_masks = sum(sizes[1:]) + sum(sizes[1:-1])
     flops = batch * (forward(sizes) + cross_entropy + d_logits + products + sums_and_masks)
     # p - rate g; for Adam two running means (3 and 4), both unbiased, the root, eps, the quotient
-    update, kept = (2, 1) if optimizer == "sgd" else (14, 3)
-    rows = batch * (itemsize * sizes[0] + 2 * WHOLE_NUMBER)
-    return Count(flops + update * n, rows + 2 * kept * itemsize * n)
+    update = 2 if optimizer == "sgd" else 14
+    # x is gathered, and read by the first layer and by its gradient. A hidden h is written, read by
+    # the next layer, by that layer's gradient and as the mask; its gradient is written, read by the
+    # weights', the bias' and (but for the first) the layer's before. The logits are written and
+    # read; so is their gradient, by three.
+    numbers = 4 * features + 8 * sum(hidden) - hidden[0] + 6 * classes
+    rows = batch * (itemsize * numbers + 5 * WHOLE_NUMBER)
+    # weights are read forward, backward and by the update, their gradients written and read, the
+    # new ones written; Adam reads and writes two more of each
+    weights = itemsize * n * (6 if optimizer == "sgd" else 10)
+    return Count(flops + update * n, rows + weights)
 
 
 def regression_epoch(n: int, itemsize: int) -> Count:
-    """One epoch of linear regression on n points: y, r, the loss, both gradients, the update."""
+    """One epoch of linear regression on n points: y, r, the loss, both gradients, the update.
+
+    There is no matrix product, so all of it is one pass over x and t.
+    """
     flops = n * (2 + 1 + 2 + 2 + 2 + 1) + 4
     return Count(flops, itemsize * (2 * n + 4))

@@ -418,9 +418,9 @@ def binding_limit(
 ) -> dict[str, Any] | None:
     """The limit of the machine that a row is closest to: arithmetic, memory or dispatch.
 
-    A step cannot be faster than its arithmetic at the rate of a large matrix product, than its
-    inputs and outputs at the bandwidth of the memory (or of a cache that holds them), or than one
-    dispatch of an empty step (in a whole loop: a K-th of one).
+    Three times are compared: of the arithmetic at the rate of a large matrix product; of the bytes
+    at the bandwidth of the memory, or of a cache that holds them; of one dispatch of an empty step
+    (in a whole loop: a K-th of one). The longest binds.
 
     Args:
         info: the row's `extra_info`.
@@ -433,12 +433,13 @@ def binding_limit(
         for limit in here
         if limit["quantity"] == "flops" and limit["dtype"] == info["dtype"]
     ]
-    # chained steps may find their numbers in a cache: a triad that fits in one, too, is the limit
+    # a step finds in a cache what fits there, as a triad of that size does; a number is written
+    # once and read once or twice, so about a third of the bytes has to fit
     memory = [
         limit["value"]
         for limit in here
         if limit["quantity"] == "bytes"
-        or (limit["quantity"] == "cached bytes" and limit["size"] >= (info["bytes"] or 0))
+        or (limit["quantity"] == "cached bytes" and 3 * limit["size"] >= (info["bytes"] or 0))
     ]
     seconds = {}
     if info["flops"] and arithmetic:
