@@ -13,7 +13,7 @@ from sphinx.util.docutils import SphinxDirective
 from triptych import columns
 from triptych.columns import COLUMNS, DISPLAY_NAMES
 
-SCRIPTS = ("engine", "formula", "drawing", "simulator")
+SCRIPTS = ("engine", "formula", "drawing", "view", "simulator")
 """In the order in which they need each other; `defer` keeps it."""
 
 

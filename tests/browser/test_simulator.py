@@ -502,8 +502,7 @@ def theme(request: pytest.FixtureRequest) -> str:
 )
 def test_axe_finds_nothing_serious(visit: Visit, theme: str, width: int, key: str) -> None:
     axe = importlib.import_module("axe_playwright_python.sync_playwright").Axe()
-    page = visit("simulator.html", width=width)
-    page.evaluate("theme => { document.body.dataset.theme = theme }", theme)
+    page = visit("simulator.html", width=width, theme=theme)
     choose(page, key)
     click(page, "step", steps(page)[1] - 1)
     page.fill("#sim-field-", "much")

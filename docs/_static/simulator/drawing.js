@@ -29,7 +29,8 @@
       return made;
     };
     const at = {};
-    for (const name of [...graph.inputs, ...graph.nodes.map((n) => n.name)]) at[name] = place(layer[name]);
+    for (const name of [...graph.inputs, ...graph.nodes.map((n) => n.name)])
+      at[name] = place(layer[name]);
     const edges = graph.nodes.flatMap(({ name: to, args }) =>
       args.flatMap((from, index) => {
         if (typeof from !== "string") return [];
@@ -94,17 +95,27 @@
       let path = `M${points[0]}`;
       for (let i = 1; i < points.length; i++) {
         const [[x, y], [u, v]] = [points[i - 1], points[i]];
-        const middle = down ? [`${x},${(y + v) / 2}`, `${u},${(y + v) / 2}`] : [`${(x + u) / 2},${y}`, `${(x + u) / 2},${v}`];
+        const middle = down
+          ? [`${x},${(y + v) / 2}`, `${u},${(y + v) / 2}`]
+          : [`${(x + u) / 2},${y}`, `${(x + u) / 2},${v}`];
         path += i % 2 ? `C${middle.join(" ")} ${u},${v}` : `L${u},${v}`;
       }
       // nearer to the operand, where edges that meet at one node are still apart
       const [from, next] = points;
-      const label = [from[0] + (next[0] - from[0]) * 0.46, from[1] + (next[1] - from[1]) * (down ? 0.46 : 0.4)];
+      const label = [
+        from[0] + (next[0] - from[0]) * 0.46,
+        from[1] + (next[1] - from[1]) * (down ? 0.46 : 0.4),
+      ];
       const group = element("g", { class: "sim-edge", "data-edge": `${edge.to}/${edge.from}` });
       const box = element("rect", { rx: 4, class: "sim-label-box" });
       const first = element("text", { x: label[0], y: label[1] });
       const second = element("text", { x: label[0], y: label[1] + 15 });
-      group.append(element("path", { d: path, "marker-end": "url(#sim-arrow)" }), box, first, second);
+      group.append(
+        element("path", { d: path, "marker-end": "url(#sim-arrow)" }),
+        box,
+        first,
+        second,
+      );
       return { ...edge, group, box, first, second, label };
     });
 
@@ -121,7 +132,13 @@
       const head = element("text", { x, y: y - 15, class: "sim-name" });
       head.append(title);
       group.append(
-        element("rect", { x: x - WIDTH / 2, y: y - HEIGHT / 2, width: WIDTH, height: HEIGHT, rx: kind === "op" ? 8 : 20 }),
+        element("rect", {
+          x: x - WIDTH / 2,
+          y: y - HEIGHT / 2,
+          width: WIDTH,
+          height: HEIGHT,
+          rx: kind === "op" ? 8 : 20,
+        }),
         head,
         value,
         grad,
@@ -131,12 +148,25 @@
 
     const arrow = element(
       "marker",
-      { id: "sim-arrow", viewBox: "0 0 8 8", refX: 8, refY: 4, markerWidth: 8, markerHeight: 8, orient: "auto", markerUnits: "userSpaceOnUse" },
+      {
+        id: "sim-arrow",
+        viewBox: "0 0 8 8",
+        refX: 8,
+        refY: 4,
+        markerWidth: 8,
+        markerHeight: 8,
+        orient: "auto",
+        markerUnits: "userSpaceOnUse",
+      },
       element("path", { d: "M0,0.5L8,4L0,7.5z", fill: "context-stroke" }),
     );
     const svg = element(
       "svg",
-      { viewBox: `0 0 ${size.join(" ")}`, role: "img", style: `width: ${size[0]}px; min-width: ${size[0] * SMALLEST}px` },
+      {
+        viewBox: `0 0 ${size.join(" ")}`,
+        role: "img",
+        style: `width: ${size[0]}px; min-width: ${size[0] * SMALLEST}px`,
+      },
       element("defs", {}, arrow),
       ...edges.map((e) => e.group),
       ...nodes.map((n) => n.group),
@@ -148,7 +178,12 @@
       const wide = Math.max(0, ...lines.map((line) => line.length)) * 7.3 + 8;
       const high = lines.length * 15 + 4;
       const [x, y] = edge.label;
-      const box = { x: x - wide / 2, y: y - 13, width: lines.length ? wide : 0, height: lines.length ? high : 0 };
+      const box = {
+        x: x - wide / 2,
+        y: y - 13,
+        width: lines.length ? wide : 0,
+        height: lines.length ? high : 0,
+      };
       for (const [key, value] of Object.entries(box)) edge.box.setAttribute(key, value);
     };
 
@@ -162,7 +197,9 @@
       for (const { name, group, value, grad } of nodes) {
         const has = [known.has(name), derived.has(name)];
         value.textContent = has[0] ? sim.format(values[name]) : "";
-        grad.textContent = has[1] ? `${sim.text.d(graph.output, name)} = ${sim.format(grads[name], 3)}` : "";
+        grad.textContent = has[1]
+          ? `${sim.text.d(graph.output, name)} = ${sim.format(grads[name], 3)}`
+          : "";
         // the full numbers, for whoever reads the page by program
         group.dataset.value = has[0] ? values[name] : "";
         group.dataset.grad = has[1] ? grads[name] : "";
@@ -172,14 +209,19 @@
         group.dataset.phase = step?.name === name ? step.phase : "";
       }
       for (const edge of edges) {
-        const path = derived.has(edge.from) && paths[edge.from].find((p) => p.to === edge.to && p.index === edge.index);
+        const path =
+          derived.has(edge.from) &&
+          paths[edge.from].find((p) => p.to === edge.to && p.index === edge.index);
         const back = step?.phase === "backward" && step.name === edge.from;
         const lines = path ? [`×${sim.format(path.local, 3)}`] : [];
         if (path && back) lines.push(`=${sim.format(path.part, 3)}`);
         label(edge, lines);
         edge.group.dataset.local = path ? path.local : "";
         edge.group.dataset.part = path ? path.part : "";
-        edge.group.classList.toggle("sim-forward", step?.phase === "forward" && step.name === edge.to);
+        edge.group.classList.toggle(
+          "sim-forward",
+          step?.phase === "forward" && step.name === edge.to,
+        );
         edge.group.classList.toggle("sim-backward", back);
         edge.group.classList.toggle("sim-passed", Boolean(path) && !back);
       }
@@ -191,20 +233,38 @@
   sim.plot = (svg, losses, name) => {
     const [width, height, pad, room] = [300, 130, 24, 64];
     const finite = losses.map((y, i) => [i, y]).filter(([, y]) => Number.isFinite(y));
-    const [low, high] = [Math.min(...finite.map(([, y]) => y)), Math.max(...finite.map(([, y]) => y))];
+    const [low, high] = [
+      Math.min(...finite.map(([, y]) => y)),
+      Math.max(...finite.map(([, y]) => y)),
+    ];
     const x = (i) => pad + (i / Math.max(losses.length - 1, 5)) * (width - pad - room);
     const y = (v) => height - pad - ((v - low) / (high - low || 1)) * (height - 2 * pad - 6);
     const points = finite.map(([i, v]) => `${x(i).toFixed(1)},${y(v).toFixed(1)}`);
     svg.setAttribute("viewBox", `0 0 ${width} ${height}`);
-    svg.setAttribute("aria-label", `${name} by number of updates: ${losses.map((v) => sim.format(v)).join(", ") || "none yet"}`);
-    const note = (content, ax, ay, anchor) => element("text", { x: ax, y: ay, "text-anchor": anchor }, content);
+    svg.setAttribute(
+      "aria-label",
+      `${name} by number of updates: ${losses.map((v) => sim.format(v)).join(", ") || "none yet"}`,
+    );
+    const note = (content, ax, ay, anchor) =>
+      element("text", { x: ax, y: ay, "text-anchor": anchor }, content);
     svg.replaceChildren(
       element("path", { class: "sim-axis", d: `M${pad},8V${height - pad}H${width - 8}` }),
       note("updates", width - 8, height - 8, "end"),
-      ...finite.map(([i], at) => (at === 0 || at === finite.length - 1 ? note(String(i), x(i), height - 8, "middle") : "")),
+      ...finite.map(([i], at) =>
+        at === 0 || at === finite.length - 1 ? note(String(i), x(i), height - 8, "middle") : "",
+      ),
       element("polyline", { class: "sim-curve", points: points.join(" ") }),
       ...points.map((p) => element("circle", { cx: p.split(",")[0], cy: p.split(",")[1], r: 3 })),
-      ...(finite.length ? [note(sim.format(finite.at(-1)[1], 4), x(finite.at(-1)[0]) + 7, y(finite.at(-1)[1]) + 4, "start")] : []),
+      ...(finite.length
+        ? [
+            note(
+              sim.format(finite.at(-1)[1], 4),
+              x(finite.at(-1)[0]) + 7,
+              y(finite.at(-1)[1]) + 4,
+              "start",
+            ),
+          ]
+        : []),
     );
   };
 })();

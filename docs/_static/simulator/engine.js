@@ -51,7 +51,9 @@
     relu: {
       value: ([z]) => Math.max(z, 0),
       local: ([z]) => [z > 0 ? 1 : 0],
-      slope: ([z], w) => [w.list(w.word("1 if ") + z + w.op(">") + w.number(0) + w.word(" else 0"))],
+      slope: ([z], w) => [
+        w.list(w.word("1 if ") + z + w.op(">") + w.number(0) + w.word(" else 0")),
+      ],
       show: ([z], w) => w.word("max") + w.list(w.number(0), z),
       short: "ReLU",
     },
@@ -76,7 +78,8 @@
   /** The value of every node, the inputs included. */
   sim.forward = (graph, inputs) => {
     const values = { ...inputs };
-    for (const node of graph.nodes) values[node.name] = sim.rules[node.op].value(numbers(node, values));
+    for (const node of graph.nodes)
+      values[node.name] = sim.rules[node.op].value(numbers(node, values));
     return values;
   };
 
@@ -115,7 +118,8 @@
     graph.inputs = Object.keys(graph.start);
     graph.output = graph.nodes.at(-1).name;
     const tracked = new Set(graph.tracked);
-    for (const node of graph.nodes) if (node.args.some((arg) => tracked.has(arg))) tracked.add(node.name);
+    for (const node of graph.nodes)
+      if (node.args.some((arg) => tracked.has(arg))) tracked.add(node.name);
     const names = [...graph.inputs, ...graph.nodes.map((node) => node.name)];
     // what is computed last is derived first; inputs are ordered by the last node that uses them
     const lastUse = (name) =>

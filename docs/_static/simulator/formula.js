@@ -34,14 +34,16 @@
     op: (sign) => `<mo>${sign.replace(">", "&gt;")}</mo>`,
     word: (word) => `<mtext>${word}</mtext>`,
     sup: (base, n) => `<msup><mrow>${base}</mrow>${n}</msup>`,
-    list: (...items) => `<mo stretchy="false">(</mo>${items.join("<mo>,</mo>")}<mo stretchy="false">)</mo>`,
+    list: (...items) =>
+      `<mo stretchy="false">(</mo>${items.join("<mo>,</mo>")}<mo stretchy="false">)</mo>`,
     d: (of, by) =>
       `<mfrac><mrow>${D}${mathml.name(of)}</mrow><mrow>${D}${mathml.name(by)}</mrow></mfrac>`,
   };
 
   // a negative factor or term stands in brackets
   const term = (value, w) => (value < 0 ? w.list(w.number(value)) : w.number(value));
-  const names = (node, w) => node.args.map((a) => (typeof a === "string" ? w.name(a) : w.number(a)));
+  const names = (node, w) =>
+    node.args.map((a) => (typeof a === "string" ? w.name(a) : w.number(a)));
   const values = (node, known, w) =>
     node.args.map((a) => term(typeof a === "string" ? known[a] : a, w));
 
