@@ -530,8 +530,8 @@ def hunt(root: Path, targets: Sequence[Mutant], jobs: int) -> dict[str, str]:
     """Which mutants of a tree are killed, and by what."""
     os.chdir(root)
     os.environ["PYTHONPATH"] = str(root)
-    # on every machine the same tests; forks would quarrel about a GPU's memory
-    os.environ |= {"CUDA_VISIBLE_DEVICES": "", "JAX_PLATFORMS": "cpu"}
+    # on every machine the same tests; forks would quarrel about a GPU's memory and about cores
+    os.environ |= {"CUDA_VISIBLE_DEVICES": "", "JAX_PLATFORMS": "cpu", "OMP_NUM_THREADS": "1"}
     # not the folder of this file: the other tree's tests would import from it
     sys.path[:] = [str(root), *(p for p in sys.path if Path(p).resolve().parent != ROOT)]
     for column in {mutant.column for mutant in targets}:
