@@ -5,7 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.harness import Case, Outputs, Target, precision, unchecked
+from benchmarks.compile_time import unchecked
+from benchmarks.harness import Case, Outputs, Target, precision
 from benchmarks.machine import devices, judge, runs
 from triptych.calls import Column
 

@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 
 from benchmarks import peers
+from benchmarks.compile_time import unchecked
 from benchmarks.counts import regression_epoch
-from benchmarks.harness import Case, Outputs, Target, in_float64, precision, unchecked
+from benchmarks.harness import Case, Outputs, Target, in_float64, precision
 from benchmarks.machine import SEED, absent, devices, judge, runs
 from triptych import data
 from triptych.bounds import descent

@@ -117,20 +117,6 @@ def chosen(
     return [case for case in cases if case.when in wanted and case.device in devices]
 
 
-def unchecked(column: calls.Column, function: Callable[..., Any]) -> Callable[..., Any]:
-    """The same function, with the column's input checks done before the clock starts.
-
-    Every argument of a task has been through the checks when its agreement was measured. Functions
-    called from within a public one are not checked again, so this makes a public one of no rules.
-    """
-
-    @column.checked  # type: ignore[untyped-decorator]
-    def call(arguments: Any, keywords: Any) -> Any:
-        return function(*arguments, **keywords)
-
-    return lambda *arguments, **keywords: call(arguments, keywords)
-
-
 @contextlib.contextmanager
 def precision(dtype: str) -> Iterator[None]:
     """What a dtype of the report means: float32 is full precision, tf32 has TF32 products."""
@@ -278,7 +264,7 @@ def measure(case: Case, benchmark: Any, threads: int, budget: float = BUDGET) ->
     """
     row = case.row(threads)
     with precision(case.dtype):
-        memory = PeakMemory(case.device)
+        memory = PeakMemory(case)
         target = case.make(case)
         row["agreement"] = check(case, target)
         seconds = warm_up(target)
@@ -330,40 +316,38 @@ class PeakMemory:
     earlier row went higher, this row's is not known, and is None.
     """
 
-    def __init__(self, device: str) -> None:
-        self.device = device
+    def __init__(self, case: Case) -> None:
+        self.device = case.device
+        self.jax = BASES.get(case.column, case.column) == "jax_impl"
         self.resident = _status("VmRSS")
         with contextlib.suppress(OSError):
             # Linux: forget the peak of the resident set; see proc_pid_clear_refs(5)
             Path("/proc/self/clear_refs").write_text("5")
-        self.jax_peak = self._jax_peak()
-        if device == "cuda":
+        if self.device == "cuda" and not self.jax:
             import torch
 
-            if torch.cuda.is_available():
-                torch.cuda.reset_peak_memory_stats()
+            torch.cuda.reset_peak_memory_stats()
+        self.before = self._allocated()
 
-    def _jax_peak(self) -> int:
+    def _allocated(self) -> int:
+        """The allocator's peak on the device; 0 where there is none."""
         if self.device != "cuda":
             return 0
-        import jax
+        if self.jax:
+            import jax
 
-        with contextlib.suppress(RuntimeError):
             return int((jax.devices("cuda")[0].memory_stats() or {}).get("peak_bytes_in_use", 0))
-        return 0
+        import torch
+
+        return torch.cuda.max_memory_allocated()
 
     def read(self) -> dict[str, int | None]:
         """Bytes on the device and on the host; None where they cannot be told."""
         resident, peak = self.resident, _status("VmHWM")
         host = None if resident is None or peak is None else max(0, peak - resident)
-        if self.device != "cuda":
-            return {"device": None, "host": host}
-        import torch
-
-        used = [torch.cuda.max_memory_allocated()] if torch.cuda.is_available() else []
-        if (jax_peak := self._jax_peak()) > self.jax_peak:
-            used.append(jax_peak)
-        return {"device": max(used, default=None), "host": host}
+        used = self._allocated()
+        told = used > self.before if self.jax else used > 0
+        return {"device": used if told else None, "host": host}
 
 
 def _status(field: str) -> int | None:

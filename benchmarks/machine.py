@@ -51,7 +51,9 @@ def with_threads(threads: int) -> dict[str, str]:
         raise ValueError(f"--threads must be 1 to {usable_cores()} here, got {threads}")
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads])
-    return os.environ | dict.fromkeys(THREADS, str(threads))
+    # on a GPU that JAX shares with PyTorch it must not take most of the memory for itself
+    told = dict.fromkeys(THREADS, str(threads)) | {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
+    return os.environ | told
 
 
 def describe(threads: int) -> dict[str, Any]:

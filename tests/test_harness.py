@@ -1,10 +1,13 @@
 """Negative controls of the timing harness: every way to a wrong time is caught and shows none."""
 
+import contextlib
+import json
 import os
+import shutil
 import subprocess
 import sys
 import timeit
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -489,9 +492,53 @@ def test_the_twin_in_bfloat16_is_held_to_its_eps(
             harness.check(case, target._replace(expected=lambda: doubled))
 
 
+def test_recording_a_cuda_graph_reads_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Everything but the device: a stand-in for a graph that refuses what a capture refuses."""
+    import torch
+
+    recording = []
+
+    class Stand:
+        replays = 0
+
+        def __init__(self, *_: Any) -> None:
+            pass
+
+        def wait_stream(self, _: Any) -> None:
+            pass
+
+        def replay(self) -> None:
+            Stand.replays += 1
+
+    @contextlib.contextmanager
+    def capture(_: Any) -> Iterator[None]:
+        recording.append(True)
+        yield
+        recording.pop()
+
+    def cpu(x: Any) -> Any:
+        assert not recording, "a copy to the host ends a capture"
+        return x
+
+    for name, stand in {
+        "Stream": Stand, "CUDAGraph": Stand, "current_stream": Stand,
+        "stream": contextlib.nullcontext, "graph": capture,
+    }.items():  # fmt: skip
+        monkeypatch.setattr(torch.cuda, name, stand)
+    monkeypatch.setattr(torch.Tensor, "cpu", cpu)
+    case = bench_classifier.step_case("torch_impl", "whole loop", 32)
+    target = case.make(case)
+    harness.check(case, target)
+    assert Stand.replays == 1
+    given = bench_classifier.arguments(32, 100, bench_classifier.SIZES, "float32")
+    column = Column("torch_impl")
+    with pytest.raises(AssertionError, match="ends a capture"):
+        column.execution._recorded(*map(column.take_in, given), 0.1)
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="the peak of the resident set is Linux's")
 def test_peak_memory_sees_what_is_gone_again() -> None:
-    memory = harness.PeakMemory("cpu")
+    memory = harness.PeakMemory(case_of(target_of(lambda: 1.0)))
     np.ones(25_000_000)  # 200 MB, given back at once
     peak = memory.read()
     assert peak["device"] is None
@@ -539,3 +586,82 @@ def test_so_many_threads_compute(threads: int) -> None:
     busy = [int(line) for line in done.stdout.split()]
     # XLA's pool is joined by the thread that calls it, so two may be three; one is one
     assert busy == [1] * 3 if threads == 1 else min(busy) >= threads
+
+
+# the whole way: pytest --benchmark-only on a copy of the project
+
+
+@pytest.fixture
+def copy(tmp_path: Path) -> Path:
+    """The project with one test, small machine limits, and a mistake in JAX's linear regression."""
+    if not (ROOT / "pyproject.toml").exists():
+        pytest.skip("not a checkout of the project")
+    for folder in ("benchmarks", "numpy_ref", "torch_impl", "jax_impl", "triptych"):
+        shutil.copytree(ROOT / folder, tmp_path / folder)
+    for file in ("conftest.py", "pyproject.toml"):
+        shutil.copy(ROOT / file, tmp_path)
+    (tmp_path / "tests").mkdir()
+    (tmp_path / "tests/test_one.py").write_text("def test_one():\n    pass\n")
+    _plant(tmp_path / "benchmarks/machine.py", "2**26, 2**20, 2**17, 2**14", "2**15, 2**14")
+    _plant(tmp_path / "benchmarks/machine.py", '"cpu": 2048', '"cpu": 64')
+    _plant(
+        tmp_path / "jax_impl/linear_regression.py",
+        'b = params["b"] - learning_rate * grads["b"]',
+        'b = params["b"] - learning_rate * 1.001 * grads["b"]',
+    )
+    return tmp_path
+
+
+def _plant(path: Path, right: str, wrong: str) -> None:
+    text = path.read_text()
+    assert text.count(right) == 1
+    path.write_text(text.replace(right, wrong))
+
+
+def _pytest(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(("TRIPTYCH", "PYTEST"))}
+    return subprocess.run(
+        [sys.executable, "-m", "pytest", *arguments],
+        cwd=folder, env=environment | {"PYTHONPATH": str(folder)},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+
+
+@pytest.mark.slow
+def test_a_plain_pytest_times_nothing(copy: Path) -> None:
+    done = _pytest(copy, "-q")
+    assert done.returncode == 0
+    assert "1 passed" in done.stdout
+    assert "skipped" not in done.stdout
+    assert "benchmark" not in done.stdout
+
+
+@pytest.mark.slow
+def test_a_planted_mistake_shows_no_time(copy: Path) -> None:
+    options = ["--benchmark-only", "--threads", "1", "--budget", "0.01", "-k", "regression"]
+    done = _pytest(copy, *options, "--benchmark-json", "results.json")
+    assert done.returncode == 1, done.stdout
+    results = json.loads((copy / "results.json").read_text())
+    ours = results["machine_info"]["triptych"]
+    (invalid,) = ours["rows"]
+    assert (invalid["column"], invalid["status"]) == ("jax_impl", "invalid")
+    assert invalid["reason"].startswith("disagrees: ")
+    timed = {entry["extra_info"]["column"] for entry in results["benchmarks"]}
+    assert timed == {"numpy_ref", "torch_impl", "autograd"} - {machine.absent("autograd")}
+    assert all(entry["extra_info"]["limit"] for entry in results["benchmarks"])
+    assert ours["threads"] == 1
+    # the report ends the run: the row is there and has no time
+    report = done.stdout[done.stdout.index("linear regression, an epoch") :]
+    (line,) = [line for line in report.splitlines() if line.startswith("JAX, whole loop")]
+    assert line.split()[-1] == "invalid"
+    # the one test was not run
+    assert "test_one" not in done.stdout
+    assert "passed" in done.stdout
+    assert "skipped" not in done.stdout
+
+
+@pytest.mark.slow
+def test_more_threads_than_cores_are_refused(copy: Path) -> None:
+    done = _pytest(copy, "--benchmark-only", "--threads", "4096")
+    assert done.returncode == pytest.ExitCode.USAGE_ERROR
+    assert "--threads must be 1 to" in done.stderr

@@ -125,7 +125,10 @@ def compiled_loop(
 def _recorded(
     params: Params, x: Array, t: Array, batches: Array, learning_rate: float
 ) -> Callable[[Params], tuple[Params, Array]]:
-    """The loop as a CUDA graph: called with a start, it replays all steps into the same arrays."""
+    """The loop as a CUDA graph: called with a start, it replays all steps into the same arrays.
+
+    x, t and batches have to live as long as it does: it reads them where they are.
+    """
     start = {name: p.detach().clone() for name, p in params.items()}
     # a first run on a side stream: kernels are loaded and memory is reserved before the capture
     stream = torch.cuda.Stream()
