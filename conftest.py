@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+GIVEN = dict(os.environ)
+"""Before tests/conftest.py sets what makes tests repeatable: it would slow a benchmark."""
 TOLD = "TRIPTYCH_THREADS"
 """Set, in the process whose thread pools have been told, to their number of threads."""
 
@@ -35,6 +37,8 @@ def pytest_configure(config: pytest.Config) -> None:
     """Begin anew with the thread pools told: they are made when their libraries are loaded."""
     if not config.getoption("benchmark_only"):
         return
+    os.environ.clear()
+    os.environ.update(GIVEN)
     # the report takes the place of pytest-benchmark's own table
     config.option.benchmark_quiet = True
     from benchmarks import machine

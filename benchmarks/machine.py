@@ -157,9 +157,10 @@ def not_run() -> list[dict[str, str]]:
         why = f"no CUDA device: none that {' or '.join(without)} can use"
         lines.append({"what": f"{', '.join(without)} on cuda", "why": why})
     for column in columns:
-        for mode, why in column.execution.modes().items():
+        for form, why in column.execution.modes().items():
+            mode = {"compiled_loop": "whole loop"}.get(form, form.replace("_", " "))
             if why:
-                lines.append({"what": f"{column.name}, {mode.replace('_', ' ')}, cpu", "why": why})
+                lines.append({"what": f"{column.name}, {mode}, cpu", "why": why})
     lines.append({"what": "numpy_ref on cuda", "why": "NumPy computes on the CPU only"})
     for peer in BASES:
         if package := absent(peer):

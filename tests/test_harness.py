@@ -601,6 +601,7 @@ def copy(tmp_path: Path) -> Path:
     for file in ("conftest.py", "pyproject.toml"):
         shutil.copy(ROOT / file, tmp_path)
     (tmp_path / "tests").mkdir()
+    (tmp_path / "tests/conftest.py").write_text("import os; os.environ['XLA_FLAGS'] = '--none'\n")
     (tmp_path / "tests/test_one.py").write_text("def test_one():\n    pass\n")
     _plant(tmp_path / "benchmarks/machine.py", "2**26, 2**20, 2**17, 2**14", "2**15, 2**14")
     _plant(tmp_path / "benchmarks/machine.py", '"cpu": 2048', '"cpu": 64')
@@ -619,7 +620,9 @@ def _plant(path: Path, right: str, wrong: str) -> None:
 
 
 def _pytest(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    environment = {k: v for k, v in os.environ.items() if not k.startswith(("TRIPTYCH", "PYTEST"))}
+    environment = {
+        k: v for k, v in os.environ.items() if not k.startswith(("TRIPTYCH", "PYTEST", "XLA"))
+    }
     return subprocess.run(
         [sys.executable, "-m", "pytest", *arguments],
         cwd=folder, env=environment | {"PYTHONPATH": str(folder)},
@@ -650,6 +653,8 @@ def test_a_planted_mistake_shows_no_time(copy: Path) -> None:
     assert timed == {"numpy_ref", "torch_impl", "autograd"} - {machine.absent("autograd")}
     assert all(entry["extra_info"]["limit"] for entry in results["benchmarks"])
     assert ours["threads"] == 1
+    # what the tests' conftest.py sets does not reach a benchmark
+    assert ours["flags"]["XLA_FLAGS"] is None
     # the report ends the run: the row is there and has no time
     report = done.stdout[done.stdout.index("linear regression, an epoch") :]
     (line,) = [line for line in report.splitlines() if line.startswith("JAX, whole loop")]
