@@ -459,6 +459,19 @@ def test_moves_nothing_for_who_asks_for_less(simulator: Page) -> None:
     assert simulator.evaluate(animation) == "none"
 
 
+# What sticks out of the window; the page cuts it off, so nothing would scroll. A box that scrolls
+# by itself may hold what is wider.
+OUTSIDE = """
+() => {
+  const scrolls = (one) => ["auto", "scroll"].includes(getComputedStyle(one).overflowX);
+  const free = (one) => !one || (!scrolls(one) && free(one.parentElement));
+  return [...document.querySelectorAll("article *")]
+    .filter((one) => one.getBoundingClientRect().right > innerWidth + 1 && free(one.parentElement))
+    .map((one) => one.outerHTML.slice(0, 80));
+}
+"""
+
+
 @pytest.mark.parametrize("width", WIDTHS)
 def test_fits_the_screen(visit: Visit, width: int) -> None:
     page = visit("simulator.html", width=width)
@@ -466,8 +479,7 @@ def test_fits_the_screen(visit: Visit, width: int) -> None:
         choose(page, key)
         for _ in range(2):
             click(page, "step", steps(page)[1] - 1)
-            wide = page.evaluate("document.documentElement.scrollWidth - innerWidth")
-            assert wide <= 0, f"{key}: {wide} px too wide"
+            assert page.evaluate(OUTSIDE) == [], key
             click(page, "step")
 
 
@@ -497,6 +509,35 @@ def theme(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
+# axe looks at no contrast within SVG
+CONTRAST = """
+() => {
+  const channels = (color) => color.match(/[\\d.]+/g).slice(0, 3).map(Number);
+  const light = (color) => {
+    const [r, g, b] = channels(color).map((c) => c / 255)
+      .map((c) => (c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4));
+    return 0.2126 * r + 0.7152 * g + 0.0722 * b + 0.05;
+  };
+  return [...document.querySelectorAll("#sim-canvas text")]
+    .filter((text) => text.textContent)
+    .map((text) => {
+      const [a, b] = [text, text.parentNode.querySelector("rect")]
+        .map((one) => light(getComputedStyle(one).fill));
+      return [text.textContent, Math.max(a, b) / Math.min(a, b)];
+    });
+}
+"""
+
+
+def test_drawing_has_contrast(visit: Visit, theme: str) -> None:
+    """Text against its box, in every state; Source: WCAG 2.2, 1.4.3, which asks for 4.5."""
+    page = visit("simulator.html", theme=theme)
+    choose(page, "E-affine")
+    for _ in range(steps(page)[1]):
+        click(page, "step")
+        assert not {text: ratio for text, ratio in page.evaluate(CONTRAST) if ratio < 4.5}
+
+
 @pytest.mark.parametrize(
     ("width", "key"), [(375, "network"), (768, "A-product"), (1440, "A-product")]
 )
@@ -510,3 +551,14 @@ def test_axe_finds_nothing_serious(visit: Visit, theme: str, width: int, key: st
     found = axe.run(page, context=".sim", options={"preload": False}).response["violations"]
     serious = [v for v in found if v["impact"] in ("serious", "critical")]
     assert not {v["id"]: [node["html"] for node in v["nodes"]] for v in serious}
+
+
+def test_a_source_that_cannot_be_drawn_is_named() -> None:
+    with pytest.raises(ValueError, match=r"no rule for 'x / 2'"):
+        simulator_data._nodes("y = x / 2")
+
+
+def test_missing_claims_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(simulator_data.claims, "claims", tuple)
+    with pytest.raises(ValueError, match="Gradients of small graphs"):
+        simulator_data.simulator_data()
