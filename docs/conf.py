@@ -2,6 +2,9 @@
 
 import sys
 from pathlib import Path
+from typing import Any
+
+from sphinx.application import Sphinx
 
 HERE = Path(__file__).absolute().parent
 sys.path[:0] = [str(HERE / "_ext"), str(HERE.parent)]
@@ -88,3 +91,17 @@ napoleon_numpy_docstring = False
 # The results that the timing pages show, by machine. Empty: no results are committed yet, and the
 # pages say so; a name that is listed and not there fails the build.
 triptych_results: list[str] = []
+
+
+def setup(app: Sphinx) -> None:
+    """Give the captions of the navigation a level: Sphinx makes them headings without one."""
+
+    def navigation(
+        app: Sphinx, page: str, template: str, context: dict[str, Any], _: object
+    ) -> None:
+        tree = context.get("furo_navigation_tree", "")
+        context["furo_navigation_tree"] = tree.replace(
+            'role="heading"', 'role="heading" aria-level="2"'
+        )
+
+    app.connect("html-page-context", navigation, priority=900)

@@ -176,11 +176,14 @@ def diabetes() -> Callable[[Theme], Figure]:
         left.legend()
         for dtype, dashes in zip(compare.DTYPES, ("-", ":"), strict=True):
             reference = trained[dtype]["numpy_ref"]
-            for name, color in zip(COLUMNS[1:], theme["columns"][1:], strict=True):
+            for name, color, (width, _, alpha) in zip(
+                COLUMNS[1:], theme["columns"][1:], STYLES[1:], strict=True
+            ):
                 apart = np.maximum.accumulate(np.abs(trained[dtype][name] - reference))
                 # a difference of 0 has no place on a logarithmic axis: the curve begins later
                 right.plot(
-                    np.where(apart > 0, apart, np.nan), color=color, ls=dashes, lw=1.6,
+                    np.where(apart > 0, apart, np.nan), color=color, ls=dashes, lw=width,
+                    alpha=alpha,
                     label=f"{DISPLAY_NAMES[name]} {dtype}",
                 )  # fmt: skip
         right.set_yscale("log")

@@ -6,12 +6,14 @@ which a person, a screen reader or the clipboard wants them: one file after the 
 also becomes a page of its own, to which the line numbers lead.
 """
 
+import ast
 import html
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import traps
 from docutils import nodes
+from docutils.parsers.rst import directives
 from pygments import highlight
 from pygments.formatters import HtmlFormatter
 from pygments.lexers import PythonLexer
@@ -32,10 +34,14 @@ def setup(app: Sphinx) -> dict[str, Any]:
 
 
 class Columns(SphinxDirective):
-    """`{columns} CONCEPT` shows a whole concept, `{columns} CONCEPT FUNCTION` one function."""
+    """`{columns} CONCEPT` shows a whole concept, `{columns} CONCEPT FUNCTION` one function.
+
+    Of the one function, `:code:` leaves its docstring out.
+    """
 
     required_arguments = 1
     optional_arguments = 1
+    option_spec = {"code": directives.flag}  # noqa: RUF012
 
     def run(self) -> list[nodes.Node]:
         """One section for each function, so that each has an anchor and is found by a search."""
@@ -44,8 +50,10 @@ class Columns(SphinxDirective):
             self.env.note_dependency(columns.directory(module.column) / f"{module.concept}.py")
         up = root(self.env.docname)
         if len(self.arguments) > 1:
-            parts = columns.find(modules, self.arguments[1])[:1]
-            return [raw("".join(section_html(part, modules, up) for part in parts))]
+            part = columns.find(modules, self.arguments[1])[0]
+            if "code" in self.options:
+                part = without_docstring(part)
+            return [raw(section_html(part, modules, up))]
         parts = columns.sections(modules)
         made: list[nodes.Node] = [raw(_contents(parts) + _bar())]
         for part in parts:
@@ -104,7 +112,7 @@ def _bar() -> str:
         '<p class="tp-legend"><span class="tp-sign tp-alone"></span> in one column only '
         '<span class="tp-sign tp-two"></span> in two</p>'
         '<button type="button" class="tp-button tp-dim-switch" aria-pressed="false">'
-        "Dim what is the same</button>"
+        "Dim the same</button>"
         f'<div class="tp-names" aria-hidden="true">{names}</div></div>'
     )
 
@@ -121,6 +129,21 @@ def section_html(section: Section, modules: Sequence[Module], up: str) -> str:
     panes = "".join(_pane(section, rows, module, i, up) for i, module in enumerate(modules))
     # the head is a row, too
     return f'<div class="tp-columns tp-wide highlight" style="--rows:{len(rows) + 1}">{panes}</div>'
+
+
+def without_docstring(section: Section) -> Section:
+    """The section of a function with code only; its lines keep their numbers."""
+
+    def code(block: columns.Block) -> columns.Block:
+        tree = ast.parse("\n".join(cell.text for cell in block.cells)).body[0]
+        assert isinstance(tree, ast.FunctionDef | ast.ClassDef)
+        first = tree.body[0]
+        said = range(first.lineno - 1, first.end_lineno or first.lineno)
+        described = ast.get_docstring(tree) is not None
+        kept = [c for i, c in enumerate(block.cells) if not described or i not in said]
+        return block._replace(cells=tuple(kept))
+
+    return section._replace(blocks=tuple(block and code(block) for block in section.blocks))
 
 
 def function_html(concept: str, function: str, up: str) -> str:

@@ -72,7 +72,7 @@ def collect(app: Sphinx) -> None:
         problems = [said for said in pool.map(lambda job: _start(job, files[job]), todo) if said]
     if problems:
         raise ExtensionError("\n".join(problems))
-    found: dict[str, Any] = {}
+    found: dict[str, Any] = {"shown": set()}
     for job, file in files.items():
         found.setdefault(job[0], {})[job[1]] = json.loads(file.read_text("utf-8"))
     app.env.triptych = found  # type: ignore[attr-defined]

@@ -17,7 +17,7 @@ from sphinx.application import Sphinx
 from sphinx.errors import ExtensionError
 from sphinx.util.docutils import SphinxDirective
 
-from triptych import claims, report, timings
+from triptych import claims, columns, report, timings
 from triptych.columns import COLUMNS, CONCEPTS, DISPLAY_NAMES, UnknownNameError
 from triptych.data import DOCUMENTS
 
@@ -26,7 +26,26 @@ def setup(app: Sphinx) -> dict[str, Any]:
     """Register the directives."""
     for name, directive in DIRECTIVES.items():
         app.add_directive(name, directive)
+    app.connect("env-check-consistency", complete)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
+
+
+def complete(app: Sphinx, env: Any) -> None:
+    """Check that nothing was left out: every concept, and every claim, stands on a page.
+
+    Raises:
+        ExtensionError: something is missing; the message names it.
+    """
+    pages = {f"concepts/{concept}" for concept in columns.concepts()}
+    absent = [f"no page docs/{page}.md" for page in sorted(pages - env.found_docs)]
+    absent += [
+        f"claim {claim.id} stands on no page: {{claims}} is missing for "
+        + places()[claim.id][0].partition(".")[0]
+        for claim in claims.claims()
+        if claim.id not in env.triptych["shown"]
+    ]
+    if absent:
+        raise ExtensionError("\n".join(absent))
 
 
 class _Shown(SphinxDirective):
@@ -122,6 +141,7 @@ class Claims(_Shown):
             ]
         else:
             chosen = list(claims.mistakes())
+        self.env.triptych["shown"].update(claim.id for claim in chosen)  # type: ignore[attr-defined]
         if not chosen:
             return "<p>The documents print nothing about it.</p>"
         body = "".join(self.group(list(group), rows) for group in _groups(chosen))
@@ -230,10 +250,7 @@ class Agreement(_Shown):
         for row in rows:
             key = (row["concept"], row["quantity"], row["unit"])
             table.setdefault(key, {})[row["pair"], row["dtype"]] = row
-        head = "".join(
-            f'<th scope="col">{DISPLAY_NAMES[pair.split("/")[1]]}<br>{dtype}</th>'
-            for pair, dtype in heads
-        )
+        head = "".join(f'<th scope="col">{_pair(pair)}<br>{dtype}</th>' for pair, dtype in heads)
         body = "".join(
             f"<tr><td>{html.escape(quantity)}</td><td>{unit}</td>"
             + "".join(_distance(cells[place]) for place in heads)
@@ -248,6 +265,11 @@ class Agreement(_Shown):
 
 
 DTYPES = ("float32", "float64")
+
+
+def _pair(pair: str) -> str:
+    first, second = (DISPLAY_NAMES[name] for name in pair.split("/"))
+    return f"{second} from {first}"
 
 
 def _distance(row: Mapping[str, Any]) -> str:
@@ -265,8 +287,8 @@ class AgreementSummary(_Shown):
         rows = self.agreement_rows()
         equal = sum(row["distance"] == 0 for row in rows)
         return (
-            f'<p class="tp-number"><strong>{equal} of {len(rows)}</strong> comparisons between the '
-            "columns are equal in every bit; the others stay within bounds derived beforehand.</p>"
+            f'<p class="tp-number">The columns agree: <strong>{equal} of {len(rows)}</strong> '
+            "comparisons are equal in every bit, the others stay within their bounds.</p>"
         )
 
 

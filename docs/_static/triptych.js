@@ -24,7 +24,7 @@
     const top = bar ? bar.getBoundingClientRect().bottom : 0;
     for (const line of document.querySelectorAll(".tp-chosen .tp-line[data-line]")) {
       const box = line.getBoundingClientRect();
-      if (box.bottom > top) {
+      if (box.top + box.height / 2 > top) {
         // above the first line of code or below the last one there is no row to keep
         return box.top < innerHeight ? { line, offset: box.top } : null;
       }

@@ -1,0 +1,292 @@
+"""The pages in a browser: quiet, aligned, light enough, without dead ends, usable by everybody."""
+
+import html.parser
+import importlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+import pytest
+
+from triptych import columns
+from triptych.columns import COLUMNS, CONCEPTS
+
+ROOT = Path(__file__).resolve().parents[2]
+CONCEPT_PAGES = [f"concepts/{concept}.html" for concept in CONCEPTS]
+PAGES = [
+    "index.html",
+    *CONCEPT_PAGES,
+    "simulator.html",
+    "timing.html",
+    "mistakes.html",
+    "traps.html",
+    *(f"api/{package}.html" for package in (*COLUMNS, "triptych")),
+    "search.html",
+    "genindex.html",
+    "source/numpy_ref/gradients.html",
+]
+KILOBYTE = 1000
+
+Visit = Callable[..., Any]
+
+
+def test_every_page_is_listed_here(site: Path) -> None:
+    """Whatever the site has is tested: the files' own pages are alike, one stands for all."""
+    found = {str(path.relative_to(site)) for path in site.rglob("*.html")}
+    assert {name for name in found if not name.startswith(("source/", "_static/"))} == {
+        name for name in PAGES if not name.startswith("source/")
+    } | (found & {"py-modindex.html"})
+    sources = {
+        f"source/{column}/{name}.html" for column in COLUMNS for name in ("__init__", *CONCEPTS)
+    }
+    assert {name for name in found if name.startswith("source/")} == sources
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_loads_quietly_at_every_width(visit: Visit, name: str) -> None:
+    """No error, no request to the outside (the fixture's part), nothing wider than the screen."""
+    for width in (375, 768, 1440):
+        page = visit(name, width)
+        assert page.title()
+        assert page.evaluate("document.documentElement.scrollWidth") <= width, width
+
+
+@pytest.mark.parametrize(
+    ("name", "theme"),
+    [(name, "light") for name in PAGES]
+    + [
+        (name, "dark")
+        for name in ("index.html", "concepts/linear_layer.html", "traps.html", "mistakes.html")
+    ],
+)
+def test_axe_finds_nothing_serious(visit: Visit, name: str, theme: str) -> None:
+    axe = importlib.import_module("axe_playwright_python.sync_playwright")
+    found = axe.Axe().run(
+        visit(name, theme=theme),
+        # the lines of code are alike: the first thirty of each grid stand for all
+        context={"exclude": [[".tp-line:nth-child(n+30)"]]},
+        # a preload would ask for the style sheets by a request that file:// refuses
+        options={"resultTypes": ["violations"], "preload": False},
+    )
+    serious = [
+        f"{rule['id']}: {rule['help']}: {node['html'][:200]} {node['failureSummary'][:300]}"
+        for rule in found.response["violations"]
+        if rule["impact"] in ("serious", "critical")
+        for node in rule["nodes"][:3]
+    ]
+    assert not serious, "\n".join(serious)
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_weight(visit: Visit, site: Path, name: str) -> None:
+    """The start page under 300 kB, every other one under 1 MB, with all that it loads."""
+    page = visit(name)
+    page.wait_for_load_state("networkidle")
+    files = {unquote(urlsplit(url).path) for url in page.quiet.requested if url.startswith("file:")}
+    weight = sum(Path(file).stat().st_size for file in files)
+    assert weight < (300 if name == "index.html" else 1000) * KILOBYTE
+    assert weight > Path(site / name).stat().st_size  # the style sheets were counted
+
+
+def test_the_start_page_paints_within_a_second(visit: Visit) -> None:
+    def first_paint() -> float:
+        paints = "performance.getEntriesByName('first-contentful-paint')"
+        page = visit("index.html")
+        page.wait_for_function(f"{paints}.length > 0")
+        return float(page.evaluate(f"{paints}[0].startTime"))
+
+    # the best of three: the machine may be busy, the page may not
+    assert min(first_paint() for _ in range(3)) < 1000
+
+
+# The columns
+
+
+@pytest.mark.parametrize("name", CONCEPT_PAGES)
+def test_rows_are_aligned(visit: Visit, name: str) -> None:
+    """Every row of every grid starts at one height in all three columns, and they follow on."""
+    rows = visit(name).evaluate(
+        """() => [...document.querySelectorAll(".tp-columns")].map((grid) =>
+            [...grid.querySelectorAll(".tp-col")].map((column) =>
+                [...column.querySelectorAll(".tp-line")].map(
+                    (line) => line.getBoundingClientRect().top)))"""
+    )
+    assert rows
+    for grid in rows:
+        assert len(grid) == 3
+        assert len(grid[0]) == len(grid[1]) == len(grid[2]) > 0
+        for tops in zip(*grid, strict=True):
+            assert max(tops) - min(tops) < 0.5
+        assert grid[0] == sorted(set(grid[0]))
+
+
+@pytest.mark.parametrize("concept", CONCEPTS)
+def test_the_lines_are_the_files(visit: Visit, concept: str) -> None:
+    """What a page shows of a file is that file, line by line, but for what runs it."""
+    shown = visit(f"concepts/{concept}.html").evaluate(
+        """() => Object.fromEntries(["numpy_ref", "torch_impl", "jax_impl"].map((column) => [column,
+            [...document.querySelectorAll(`[data-column=${column}] .tp-line[data-line]`)].map(
+                (line) => [Number(line.dataset.line), line.lastChild.textContent])]))"""
+    )
+    for module in columns.load(concept):
+        kept = {
+            cell.line: cell.text
+            for block in module.blocks
+            if block.kind != columns.MAIN
+            for cell in block.cells
+        }
+        assert dict(shown[module.column]) == kept
+        assert len(shown[module.column]) == len(kept)
+
+
+def test_marks_say_which_lines_differ(visit: Visit) -> None:
+    page = visit("concepts/linear_regression.html#predict")
+    grid = page.locator("#predict .tp-columns")
+    assert grid.locator(".tp-alone, .tp-two").count() == 0
+    fit = page.locator("#loss_and_grads .tp-columns")
+    assert "backward()" in "".join(fit.locator(".tp-alone").all_text_contents())
+    assert "@checked" not in "".join(fit.locator(".tp-alone, .tp-two").all_text_contents())
+
+
+def test_dim_switch(visit: Visit) -> None:
+    """It dims what is the same and nothing else, and it is remembered."""
+    page = visit("concepts/gradients.html")
+
+    def opacity(kind: str) -> float:
+        return float(
+            page.locator(f"#chain .{kind} code").first.evaluate("e => getComputedStyle(e).opacity")
+        )
+
+    switch = page.get_by_role("button", name="Dim the same")
+    assert (opacity("tp-same"), switch.get_attribute("aria-pressed")) == (1, "false")
+    switch.press("Enter")
+    assert switch.get_attribute("aria-pressed") == "true"
+    assert opacity("tp-same") < 0.5
+    assert opacity("tp-alone") == 1
+    page.reload()
+    assert opacity("tp-same") < 0.5
+    switch.click()
+    assert opacity("tp-same") == 1
+
+
+def test_hovering_lights_the_partners(visit: Visit) -> None:
+    page = visit("concepts/gradients.html#chain")
+    page.locator("#chain .tp-col[data-column=torch_impl] .tp-alone").first.hover()
+    lit = page.locator(".tp-near")
+    assert lit.count() == 3
+    assert lit.evaluate_all("lines => new Set(lines.map(l => l.dataset.row)).size") == 1
+    page.mouse.move(5, 5)
+    assert lit.count() == 0
+
+
+def test_tabs_keep_the_place(visit: Visit) -> None:
+    """On a narrow screen one column is shown, and another one takes its place row by row."""
+    page = visit("concepts/gradients.html", 375)
+    shown = page.locator("#chain .tp-col:visible")
+    assert shown.evaluate_all("columns => columns.map(c => c.dataset.column)") == ["numpy_ref"]
+    own = page.locator("#chain .tp-col[data-column=numpy_ref] .tp-line", has_text="# backward")
+    row = own.get_attribute("data-row")
+    # to just under the bar, which must have begun to stick: this is the line being read
+    own.evaluate("line => line.scrollIntoView()")
+    own.evaluate("""line => {
+        const bar = document.querySelector(".tp-sticky").getBoundingClientRect().bottom;
+        scrollBy({ top: line.getBoundingClientRect().top - bar - 1, behavior: "instant" });
+    }""")
+    before = own.bounding_box()["y"]
+    for name, column in (("PyTorch", "torch_impl"), ("JAX", "jax_impl"), ("NumPy", "numpy_ref")):
+        page.get_by_role("button", name=name, exact=True).press("Enter")
+        assert shown.evaluate_all("columns => columns.map(c => c.dataset.column)") == [column]
+        partner = page.locator(f"#chain .tp-col[data-column={column}] .tp-line[data-row='{row}']")
+        assert abs(partner.bounding_box()["y"] - before) < 2, column
+    page.get_by_role("button", name="JAX", exact=True).click()
+    page.reload()
+    assert shown.evaluate_all("columns => columns.map(c => c.dataset.column)") == ["jax_impl"]
+
+
+@pytest.mark.parametrize("width", [375, 1440])
+def test_deep_links(visit: Visit, width: int) -> None:
+    """A link to a function shows its name, below the bar; every function has one."""
+    page = visit("concepts/classifier.html#fit", width)
+    bar = page.locator(".tp-sticky").bounding_box()
+    title = page.locator("#fit h3").bounding_box()
+    assert bar["y"] + bar["height"] <= title["y"] + 2
+    assert title["y"] < 450
+    for function in columns.load("classifier")[0].functions:
+        assert page.locator(f".tp-contents a[href='#{function.name}']").count() == 1
+
+
+def test_a_line_number_leads_to_the_file(visit: Visit) -> None:
+    page = visit("concepts/optimizers.html#adam_step")
+    line = page.locator("#adam_step .tp-col[data-column=jax_impl] .tp-line[data-line]").last
+    number = line.get_attribute("data-line")
+    line.locator("a").click()
+    assert page.url.endswith(f"source/jax_impl/optimizers.html#L{number}")
+    target = page.locator(f"#L{number}")
+    text = (ROOT / "jax_impl/optimizers.py").read_text("utf-8").splitlines()[int(number) - 1]
+    assert target.locator("code").text_content() == text
+    assert 0 <= target.bounding_box()["y"] < 900
+
+
+def test_copying_a_function(visit: Visit) -> None:
+    page = visit("concepts/gradients.html#cube")
+    page.get_by_role("button", name="Copy cube, PyTorch").click()
+    page.wait_for_function("navigator.clipboard.readText().then((text) => text.length > 0)")
+    copied = page.evaluate("navigator.clipboard.readText()")
+    source = {d.name: d.source for d in columns.load("gradients")[1].definitions}["cube"]
+    assert copied == source + "\n"
+
+
+def test_printing(visit: Visit) -> None:
+    """On paper all three columns stand side by side, without what only works on a screen."""
+    page = visit("concepts/gradients.html", 375)
+    page.emulate_media(media="print")
+    assert page.locator("#chain .tp-col:visible").count() == 3
+    for hidden in (".tp-sticky", ".sidebar-drawer", ".tp-copy", ".mobile-header"):
+        assert page.locator(f"{hidden}:visible").count() == 0, hidden
+
+
+def test_the_search_works_offline(visit: Visit) -> None:
+    page = visit("search.html?q=softmax")
+    page.wait_for_selector("#search-results li a")
+    assert any(
+        "classifier" in text for text in page.locator("#search-results li a").all_text_contents()
+    )
+
+
+# Links
+
+
+class Links(html.parser.HTMLParser):
+    """Where a page leads, and the places in it to which one can be led."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.hrefs: list[str] = []
+        self.ids: set[str] = set()
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        for name, value in attrs:
+            if name == "id" and value:
+                self.ids.add(value)
+            if name in ("href", "src") and value and tag != "use":
+                self.hrefs.append(value)
+
+
+def test_links_resolve(site: Path) -> None:
+    pages = {path: Links(path.read_text("utf-8")) for path in site.rglob("*.html")}
+    dead = []
+    for path, links in pages.items():
+        for href in set(links.hrefs):
+            parts = urlsplit(href)
+            if parts.scheme or parts.netloc:
+                continue
+            target = (path.parent / unquote(parts.path)).resolve() if parts.path else path
+            place = unquote(parts.fragment)
+            if not target.is_file() or (
+                place and target in pages and place not in pages[target].ids
+            ):
+                dead.append(f"{path.relative_to(site)}: {href}")
+    assert len(pages) > 50
+    assert not dead, "\n".join(dead[:20])
