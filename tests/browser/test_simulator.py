@@ -284,7 +284,7 @@ def test_formula_fills_in(simulator: Page) -> None:
 
 
 def test_back_undoes_every_step(simulator: Page) -> None:
-    choose(simulator, "network")
+    choose(simulator, "A-affine")
 
     def state() -> list[str]:
         parts = ("canvas", "formulas", "say", "where", "plot", "returned")
