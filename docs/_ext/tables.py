@@ -252,19 +252,22 @@ class Agreement(_Shown):
             table.setdefault(key, {})[row["pair"], row["dtype"]] = row
         head = "".join(f'<th scope="col">{_pair(pair)}<br>{dtype}</th>' for pair, dtype in heads)
         body = "".join(
-            f"<tr><td>{html.escape(quantity)}</td><td>{unit}</td>"
-            + "".join(_distance(cells[place]) for place in heads)
-            + "</tr>"
-            for (_, quantity, unit), cells in table.items()
+            f"<tr><td>{'' if concept else _link(self.up, name)}{html.escape(quantity)}</td>"
+            f"<td>{unit}</td>" + "".join(_distance(cells[place]) for place in heads) + "</tr>"
+            for (name, quantity, unit), cells in table.items()
         )
         return (
-            '<div class="tp-scroll" tabindex="0" role="region" aria-label="Agreement">'
+            '<div class="tp-scroll tp-wide" tabindex="0" role="region" aria-label="Agreement">'
             '<table class="tp-table"><thead><tr><th scope="col">Quantity</th>'
             f'<th scope="col">Unit</th>{head}</tr></thead><tbody>{body}</tbody></table></div>'
         )
 
 
 DTYPES = ("float32", "float64")
+
+
+def _link(up: str, concept: str) -> str:
+    return f'<a href="{up}concepts/{concept}.html">{concept}</a>: '
 
 
 def _pair(pair: str) -> str:
@@ -276,7 +279,8 @@ def _distance(row: Mapping[str, Any]) -> str:
     if row["distance"] == 0:
         return '<td class="tp-holds">equal</td>'
     note = html.escape(row["note"])
-    return f'<td title="{note}">{row["distance"]:.2g} ≤ {row["bound"]:.2g}</td>'
+    found, bound = (f"{x:.2g}" if x < 100 else f"{x:.0f}" for x in (row["distance"], row["bound"]))
+    return f'<td title="{note}">{found} ≤ {bound}</td>'
 
 
 class AgreementSummary(_Shown):

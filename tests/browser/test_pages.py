@@ -18,6 +18,7 @@ PAGES = [
     "index.html",
     *CONCEPT_PAGES,
     "simulator.html",
+    "agreement.html",
     "timing.html",
     "mistakes.html",
     "traps.html",
@@ -27,6 +28,16 @@ PAGES = [
     "source/numpy_ref/gradients.html",
 ]
 KILOBYTE = 1000
+
+# What reaches over the edge of the screen and stands in nothing that scrolls sideways.
+TOO_WIDE = """() => [...document.querySelectorAll("article *")].filter((element) => {
+    const box = element.getBoundingClientRect();
+    if (box.width === 0 || box.right <= innerWidth + 1) return false;
+    for (let around = element.parentElement; around; around = around.parentElement) {
+        if (/auto|scroll/.test(getComputedStyle(around).overflowX)) return false;
+    }
+    return true;
+}).map((element) => element.outerHTML.slice(0, 100)).slice(0, 3)"""
 
 Visit = Callable[..., Any]
 
@@ -50,6 +61,7 @@ def test_loads_quietly_at_every_width(visit: Visit, name: str) -> None:
         page = visit(name, width)
         assert page.title()
         assert page.evaluate("document.documentElement.scrollWidth") <= width, width
+        assert page.evaluate(TOO_WIDE) == [], width
 
 
 @pytest.mark.parametrize(
