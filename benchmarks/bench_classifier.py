@@ -71,7 +71,7 @@ EPOCH = "diabetes, an epoch"
 
 def steps_of(batch: int) -> int:
     """K: enough steps for a round of a millisecond or more, few where a batch is large."""
-    return max(4, min(100, 2**17 // batch))
+    return max(2, min(100, 2**17 // batch))
 
 
 @lru_cache(4)
