@@ -100,7 +100,9 @@ def picture(
     text = page(concept, function, width=PICTURE, dim_same=dim_same, code_only=code_only)
     console = Console(record=True, width=PICTURE, file=io.StringIO(), force_terminal=True)
     console.print(text, soft_wrap=True)
-    title = " ".join(filter(None, ["triptych read", concept, function, code_only and "--code"]))
+    title = " ".join(
+        filter(None, ["triptych read", concept, function, "--code" if code_only else ""])
+    )
     # a fixed identifier: the same source gives the same bytes
     svg = console.export_svg(title=title, unique_id="reader")
     Path(path).write_text(svg, encoding="utf-8")
