@@ -17,7 +17,7 @@ from sphinx.application import Sphinx
 from sphinx.errors import ExtensionError
 from sphinx.util.docutils import SphinxDirective
 
-from triptych import claims, columns, report, timings
+from triptych import claims, columns, plots, report, timings
 from triptych.columns import COLUMNS, CONCEPTS, DISPLAY_NAMES, UnknownNameError
 from triptych.data import DOCUMENTS
 
@@ -27,6 +27,7 @@ def setup(app: Sphinx) -> dict[str, Any]:
     for name, directive in DIRECTIVES.items():
         app.add_directive(name, directive)
     app.connect("env-check-consistency", complete)
+    app.connect("build-finished", write_plots)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
 
 
@@ -344,8 +345,24 @@ class Timing(_Shown):
             for task, rows in results.tasks.items()
         }
         if not any(tasks.values()):
-            raise ExtensionError(f"{self.env.docname}: no timing results for {concept!r}")
-        return "".join(_timed(results, task, rows) for task, rows in tasks.items() if rows)
+            if (ROOT / "benchmarks" / f"bench_{concept}.py").is_file():
+                raise ExtensionError(f"{self.env.docname}: no timing results for {concept!r}")
+            return "<p>It has no benchmark of its own.</p>"
+        return "".join(
+            _timed(results, task, rows) + ("" if concept else self.plots(tuple(paths), task))
+            for task, rows in tasks.items()
+            if rows
+        )
+
+    def plots(self, paths: Sequence[Path], task: str) -> str:
+        """The plots of a task, or why there is none."""
+        return "".join(
+            f'<figure class="tp-figure"><img src="{self.up}{PICTURES}/{plot.file}" '
+            f'alt="{html.escape(plot.title)}" loading="lazy"></figure>'
+            if plot.svg
+            else f"<p>{html.escape(f'{plot.title}: {plot.why}')}</p>"
+            for plot in timing_plots(paths)[task]
+        )
 
 
 @cache
@@ -359,6 +376,24 @@ def timing(paths: Sequence[Path]) -> timings.Results:
         return timings.merge(timings.load(paths))
     except timings.ResultsError as error:
         raise ExtensionError(f"timing results: {error}") from error
+
+
+@cache
+def timing_plots(paths: Sequence[Path]) -> Mapping[str, list[report.Picture]]:
+    """The plots of each task, drawn once in a build."""
+    results = timing(paths)
+    return {task: plots.draw(results, task, rows) for task, rows in results.tasks.items()}
+
+
+def write_plots(app: Sphinx, exception: Exception | None) -> None:
+    """Put the plots of the timing results into the site."""
+    paths = tuple(ROOT / name for name in app.config.triptych_results)
+    if exception is None and paths:
+        folder = Path(app.outdir) / PICTURES
+        folder.mkdir(exist_ok=True)
+        for plot in (plot for group in timing_plots(paths).values() for plot in group):
+            if plot.svg:
+                (folder / plot.file).write_text(plot.svg, encoding="utf-8")
 
 
 def _timed(results: timings.Results, task: str, rows: Sequence[timings.Row]) -> str:
