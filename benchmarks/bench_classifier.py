@@ -102,12 +102,14 @@ def training_bound(optimizer: str, dtype: str, batch: int, steps: int) -> float:
     """How far a parameter may be off: the bound for the next larger number of steps.
 
     Among 100000 rows, float32 rounds about one over the edge of a ReLU: one row, of the batch that
-    it is in, then passes in one column and not in the other.
+    it is in, then passes in one column and not in the other. Adam divides a gradient by its size,
+    so there a row can turn a whole step. In float64 no row does.
     """
     bounds = TRAINED[optimizer, dtype]
     bound = bounds[min(known for known in bounds if known >= steps)]
-    one_row = RATE[optimizer] / batch if dtype == "float32" and batch * steps > 10_000 else 0
-    return bound + one_row
+    if dtype == "float64" or batch * steps <= 10_000:
+        return bound
+    return bound + RATE[optimizer] * (1 / batch if optimizer == "sgd" else 1)
 
 
 def training(case: Case, optimizer: str, given: peers.Arguments) -> Target:
