@@ -33,6 +33,25 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     return True if config.rootpath / other in collection_path.parents else None
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_cmdline_main(config: pytest.Config) -> None:
+    """Run the whole suite in several processes, where pytest-xdist is there and nothing is said.
+
+    Half of its time goes into compiling, which each process does on one core.
+    """
+    option = config.option
+    whole = config.args_source == pytest.Config.ArgsSource.TESTPATHS
+    alone = option.benchmark_only or option.usepdb or option.capture == "no"
+    if "PYTEST_XDIST_WORKER" in os.environ:  # one of them: it must not begin more
+        return
+    if not whole or alone or getattr(option, "numprocesses", 0) is not None:
+        return
+    from benchmarks import machine
+
+    option.numprocesses = min(4, machine.usable_cores())
+    option.dist = "loadfile"  # what a file computes for all of its tests is computed once
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Begin anew with the thread pools told: they are made when their libraries are loaded."""
     if not config.getoption("benchmark_only"):

@@ -2,6 +2,7 @@
 
 import io
 import os
+import pickle
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any
@@ -43,6 +44,22 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     config.stash[ROWS] = []
     config.stash[REMARKS] = []
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """One of several processes hands its part of the table over."""
+    config: Any = session.config
+    if hasattr(config, "workeroutput"):
+        config.workeroutput["agreement"] = pickle.dumps((config.stash[ROWS], config.stash[REMARKS]))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Take the part of a process that has ended; one that crashed has none."""
+    if found := getattr(node, "workeroutput", {}).get("agreement"):
+        rows, remarks = pickle.loads(found)
+        node.config.stash[ROWS] += rows
+        node.config.stash[REMARKS] += remarks
 
 
 def pytest_terminal_summary(

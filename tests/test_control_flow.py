@@ -58,7 +58,7 @@ def test_loop_and_recursion(column: Any, dtype: np.dtype, base: Any, n: Any) -> 
 
 def test_any_number_of_programs(columns: Any, dtype: np.dtype) -> None:
     """PyTorch refuses to compile one function a ninth time; that must not be the user's affair."""
-    for n in range(20):
+    for n in range(10):
         x = np.array(1 + n / 8, dtype)
         for column in columns[1:]:
             y, d_x = column.call("control_flow", "loop_compiled", x, np.array(n))

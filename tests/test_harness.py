@@ -473,6 +473,7 @@ def test_tf32_is_switched_on_and_off_again() -> None:
         assert config.jax_default_matmul_precision == "float32"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("column", ["torch_impl", "jax_impl"])
 def test_the_twin_in_bfloat16_is_held_to_its_eps(
     column: str, monkeypatch: pytest.MonkeyPatch

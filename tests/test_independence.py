@@ -72,6 +72,7 @@ def test_the_glue_imports_no_framework(module: str) -> None:
     assert run(code).strip() == "set()"
 
 
+@pytest.mark.slow
 def test_collection_survives_a_missing_framework() -> None:
     code = (
         "import sys; sys.modules |= dict.fromkeys(['torch', 'jax', 'jaxlib'])\n"

@@ -1,5 +1,7 @@
 """The project's files agree with each other: every version is pinned once, or equally twice."""
 
+import argparse
+import importlib.util
 import os
 import re
 import tomllib
@@ -110,3 +112,32 @@ def test_package_data_is_declared() -> None:
         sources = {path for path in files if path.suffix in {".py", ".pyc"}}
         assert files - sources <= declared, f"{package}: not in package-data"
         assert ROOT / package / "py.typed" in declared
+
+
+@pytest.mark.parametrize(
+    ("worker", "options", "started"),
+    [
+        (False, {}, True),
+        (True, {}, False),
+        (False, {"usepdb": True}, False),
+        (False, {"benchmark_only": True}, False),
+        (False, {"numprocesses": 0}, False),
+    ],
+)
+def test_only_the_first_process_starts_others(
+    worker: bool, options: dict[str, Any], started: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = importlib.util.spec_from_file_location("root_conftest", ROOT / "conftest.py")
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    monkeypatch.delenv("PYTEST_XDIST_WORKER", raising=False)
+    if worker:
+        monkeypatch.setenv("PYTEST_XDIST_WORKER", "gw0")
+    defaults = {"benchmark_only": False, "usepdb": False, "capture": "fd", "numprocesses": None}
+    option = argparse.Namespace(**(defaults | options))
+    config: Any = argparse.Namespace(option=option, args_source=pytest.Config.ArgsSource.TESTPATHS)
+    module.pytest_cmdline_main(config)
+    assert (getattr(option, "dist", "no") == "loadfile") == started
+    assert (option.numprocesses not in (None, 0)) == started

@@ -120,6 +120,7 @@ def test_complex_step_on_the_graphs(
 # JAX
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("concept", PROBLEMS)
 def test_jax_checks_itself(columns: Any, concept: str) -> None:
     jax, test_util = map(importlib.import_module, ("jax", "jax.test_util"))
@@ -139,6 +140,7 @@ def test_jax_checks_itself(columns: Any, concept: str) -> None:
     test_util.check_vjp(loss, by_column, (params,))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("graph", "inputs"), [(g[0], g[1]) for g in GRAPHS])
 def test_jax_checks_the_graphs(columns: Any, graph: str, inputs: tuple[float, ...]) -> None:
     jax, test_util = map(importlib.import_module, ("jax", "jax.test_util"))
