@@ -1,5 +1,7 @@
 """The measures: what they count, and that they raise where there is nothing to count."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -23,7 +25,7 @@ def test_ulp_counts_the_floats_between(dtype: type) -> None:
 
 
 @pytest.mark.parametrize("dtype", FLOATS)
-def test_eps_is_normwise(dtype: type) -> None:
+def test_eps_is_normwise(dtype: Any) -> None:
     eps = np.finfo(dtype).eps
     b = np.array([4, 1e-9], dtype)
     a = b + np.array([0, 4 * eps], dtype)

@@ -5,6 +5,7 @@ Each case changes one argument of a call that works. What was given must stay as
 
 import copy
 import re
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -233,7 +234,12 @@ def test_any_real_number_is_a_rate_and_keeps_the_dtype(column: Any, rate: Any) -
 
 def test_python_names_wrong_calls(column: Any) -> None:
     loss = column.classifier.loss
-    for call in (lambda: loss(), lambda: loss({}, x=1, y=2), lambda: loss({}, 1, 2, 3)):
+    calls: list[Callable[[], Any]] = [
+        lambda: loss(),
+        lambda: loss({}, x=1, y=2),
+        lambda: loss({}, 1, 2, 3),
+    ]
+    for call in calls:
         with pytest.raises(TypeError, match=r"loss\(\)"):
             call()
 
@@ -298,13 +304,14 @@ def test_under_torch_func_and_compile(columns: list[Any]) -> None:
     torch.testing.assert_close(per_row_grads["fc1.bias"].mean(dim=0), grads["fc1.bias"])
     for function in (column.classifier.loss, column.classifier.logits):
         arguments = (params, x, t)[: 3 if function is column.classifier.loss else 2]
-        compiled = torch.compile(function, fullgraph=True, backend="eager")
+        compiled: Any = torch.compile(function, fullgraph=True, backend="eager")
         torch.testing.assert_close(compiled(*arguments), function(*arguments))
     # backward() breaks the graph, so not fullgraph
     compiled = torch.compile(column.classifier.loss_and_grads, backend="eager")
     torch.testing.assert_close(compiled(params, x, t), (plain, grads))
+    compiled = torch.compile(column.classifier.logits, backend="eager")
     with pytest.raises(ValueError, match="x must be of shape"):
-        torch.compile(column.classifier.logits, backend="eager")(params, x[:, :3])
+        compiled(params, x[:, :3])
     # and PyTorch itself refuses backward() inside vmap: torch.func.grad takes its place, as above
     with pytest.raises(RuntimeError, match="requires_grad"):
         torch.func.vmap(lambda x, t: column.classifier.loss_and_grads(params, x[None], t[None]))(
