@@ -29,7 +29,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
     """Leave one of the two folders out; a file that is named on the command line is not asked."""
-    other = "tests" if config.getoption("benchmark_only") else "benchmarks"
+    other = "tests" if config.getoption("benchmark_only", False) else "benchmarks"
     return True if config.rootpath / other in collection_path.parents else None
 
 
@@ -41,7 +41,7 @@ def pytest_cmdline_main(config: pytest.Config) -> None:
     """
     option = config.option
     whole = config.args_source == pytest.Config.ArgsSource.TESTPATHS
-    alone = option.benchmark_only or option.usepdb or option.capture == "no"
+    alone = config.getoption("benchmark_only", False) or option.usepdb or option.capture == "no"
     if "PYTEST_XDIST_WORKER" in os.environ:  # one of them: it must not begin more
         return
     if not whole or alone or getattr(option, "numprocesses", 0) is not None:
@@ -54,7 +54,7 @@ def pytest_cmdline_main(config: pytest.Config) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Begin anew with the thread pools told: they are made when their libraries are loaded."""
-    if not config.getoption("benchmark_only"):
+    if not config.getoption("benchmark_only", False):
         return
     os.environ.clear()
     os.environ.update(GIVEN)

@@ -137,7 +137,9 @@ def test_only_the_first_process_starts_others(
         monkeypatch.setenv("PYTEST_XDIST_WORKER", "gw0")
     defaults = {"benchmark_only": False, "usepdb": False, "capture": "fd", "numprocesses": None}
     option = argparse.Namespace(**(defaults | options))
-    config: Any = argparse.Namespace(option=option, args_source=pytest.Config.ArgsSource.TESTPATHS)
+    source = pytest.Config.ArgsSource.TESTPATHS
+    config: Any = argparse.Namespace(option=option, args_source=source)
+    config.getoption = lambda name, default: getattr(option, name, default)
     module.pytest_cmdline_main(config)
     assert (getattr(option, "dist", "no") == "loadfile") == started
     assert (option.numprocesses not in (None, 0)) == started
