@@ -111,4 +111,4 @@ def pytest_terminal_summary(
     )
     harness.complete(results)
     console = Console(width=terminalreporter._tw.fullwidth)
-    console.print(report.terminal([results], baseline="numpy_ref"))
+    console.print(report.terminal([results]))

@@ -26,14 +26,14 @@ def parameters(sizes: Sequence[int]) -> int:
     return sum((inputs + 1) * outputs for inputs, outputs in pairwise(sizes))
 
 
-def _products(sizes: Sequence[int]) -> list[int]:
+def products(sizes: Sequence[int]) -> list[int]:
     """Flops for each row in each layer's matrix product."""
     return [2 * inputs * outputs for inputs, outputs in pairwise(sizes)]
 
 
 def forward(sizes: Sequence[int]) -> int:
     """Flops for each row up to the logits: products, biases, ReLUs."""
-    return sum(_products(sizes)) + sum(sizes[1:]) + sum(sizes[1:-1])
+    return sum(products(sizes)) + sum(sizes[1:]) + sum(sizes[1:-1])
 
 
 def inference(sizes: Sequence[int], batch: int, itemsize: int) -> Count:
@@ -65,9 +65,9 @@ def classifier_step(
     # P = exp(log P), P - onehot, divided by the rows
     d_logits = 3 * classes
     # products by the weights in every layer, by the inputs in all but the first
-    products = sum(_products(sizes)) + sum(_products(sizes)[1:])
+    backward = sum(products(sizes)) + sum(products(sizes)[1:])
     sums_and_masks = sum(sizes[1:]) + sum(sizes[1:-1])
-    flops = batch * (forward(sizes) + cross_entropy + d_logits + products + sums_and_masks)
+    flops = batch * (forward(sizes) + cross_entropy + d_logits + backward + sums_and_masks)
     # p - rate g; for Adam two running means (3 and 4), both unbiased, the root, eps, the quotient
     update = 2 if optimizer == "sgd" else 14
     # x is gathered, and read by the first layer and by its gradient. A hidden h is written, read by

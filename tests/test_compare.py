@@ -49,6 +49,8 @@ def test_everything_agrees(agree: Any) -> None:
     # the table says so much in JSON too
     found = json.loads(json.dumps(show.as_json(outcome)))
     assert found["agrees"] is True
+    assert found["schema"] == show.SCHEMA
+    assert found["versions"].keys() == {"python", *calls.FRAMEWORKS.values()}
     fields = "concept quantity dtype device pair distance unit bound holds"
     assert found["agreement"][0].keys() >= set(fields.split())
 

@@ -421,8 +421,11 @@ def test_counts_against_xla(sizes: tuple[int, ...], batch: int) -> None:
     n = counts.parameters(sizes)
     update = 2 * n
     xla = cost["flops"] + cost["transcendentals"]
-    # the matrix products, which both count alike, are 90% and more of it
-    assert found.flops - update == pytest.approx(xla, rel=0.1)
+    # a product is the same number of flops to both; what is element by element XLA fuses into
+    # more than one loop, and computes again in the second
+    products = batch * (2 * sum(counts.products(sizes)) + sum(counts.products(sizes)[1:]))
+    ours = found.flops - update - products
+    assert ours <= xla - products <= 2 * ours
     # without what the gathering and the update move; XLA stores some results more than once
     gathered = batch * (4 * 2 * sizes[0] + 4 * counts.WHOLE_NUMBER)
     moved = found.bytes - gathered - 3 * 4 * n
@@ -438,7 +441,9 @@ def test_inference_count_against_xla() -> None:
     compiled = classifier.probabilities.__wrapped__.lower(params, x).compile()  # type: ignore[attr-defined]
     cost = compiled.cost_analysis()
     found = counts.inference(bench_classifier.SIZES, 1024, 4)
-    assert found.flops == pytest.approx(cost["flops"] + cost["transcendentals"], rel=0.1)
+    products = 1024 * sum(counts.products(bench_classifier.SIZES))
+    ours = found.flops - products
+    assert ours <= cost["flops"] + cost["transcendentals"] - products <= 2 * ours
     # XLA on a CPU gives each product, each bias and ReLU, and each line of softmax a pass
     assert found.bytes <= cost["bytes accessed"] <= 2.5 * found.bytes
 

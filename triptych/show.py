@@ -2,7 +2,9 @@
 
 import itertools
 import math
+import platform
 from collections.abc import Sequence
+from importlib import metadata
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -15,7 +17,7 @@ from rich.text import Text
 
 from triptych import claims
 from triptych.agreement import Row
-from triptych.calls import Column, missing, precision
+from triptych.calls import FRAMEWORKS, Column, missing, precision
 from triptych.columns import COLUMNS, DISPLAY_NAMES
 from triptych.compare import (
     EPOCHS,
@@ -27,6 +29,8 @@ from triptych.compare import (
     train,
 )
 
+SCHEMA = 1
+"""Of the JSON: another number, another meaning of a field."""
 WIDE = 100
 PARTS = 20
 BLOCKS = "▁▂▃▄▅▆▇█"
@@ -294,7 +298,7 @@ def _training_table(trainings: Sequence[Training], width: int) -> Table:
     table.add_column("last", justify="right")
     table.add_column("right in\ntraining", justify="right")
     table.add_column("right on\nheld-out", justify="right")
-    table.add_column("parameters\nfrom NumPy", justify="right")
+    table.add_column("from\nNumPy", justify="right")
     for training in trainings:
         reference = _reference(training, trainings)
         apart = drift(training, reference)
@@ -334,9 +338,13 @@ def _verdict(rows: Sequence[Row], failures: Sequence[str]) -> Text:
 
 
 def as_json(outcome: Outcome) -> dict[str, Any]:
-    """The outcome for a machine."""
+    """The outcome for a machine, with what it depends on: another version rounds otherwise."""
     trainings = outcome.trainings
     return {
+        "schema": SCHEMA,
+        "platform": platform.platform(),
+        "versions": {"python": platform.python_version()}
+        | {FRAMEWORKS[c]: metadata.version(FRAMEWORKS[c]) for c in COLUMNS if not missing(c)},
         "agrees": not outcome.failures,
         "failures": outcome.failures,
         "agreement": [
