@@ -14,7 +14,7 @@ BENCH_INSTALLED := $(VENV)/.bench-installed
 BROWSER_INSTALLED := $(VENV)/.installed-browser
 ORACLES := .venv-oracles
 ORACLES_INSTALLED := $(ORACLES)/.installed
-SOURCES := numpy_ref torch_impl jax_impl triptych tests $(if $(wildcard benchmarks/*.py),benchmarks)
+SOURCES := numpy_ref torch_impl jax_impl triptych tests benchmarks
 
 .DEFAULT_GOAL := help
 .PHONY: help compare bench test oracles docs browser lint clean
@@ -92,8 +92,8 @@ browser: $(BROWSER_INSTALLED) docs ## build the pages and test them in Chromium,
 	$(BIN)/python -m pytest -m browser tests/browser $(PYTEST_ARGS)
 
 lint: $(INSTALLED) ## check style, format and types
-	$(BIN)/ruff check $(SOURCES) docs
-	$(BIN)/ruff format --check $(SOURCES) docs
+	$(BIN)/ruff check $(SOURCES) docs conftest.py
+	$(BIN)/ruff format --check $(SOURCES) docs conftest.py
 	$(BIN)/mypy $(SOURCES)
 
 clean: ## remove the environments, the caches and the build outputs

@@ -20,6 +20,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("triptych benchmarks (with --benchmark-only)")
     group.addoption("--threads", type=int, help="threads of every framework (default: all cores)")
     group.addoption("--device", choices=("cpu", "cuda"), help="rows of this device only")
+    group.addoption(
+        "--deterministic", action="store_true", help="with the flags for equal bits in each GPU run"
+    )
     group.addoption("--full", action="store_true", help="every row of the grid")
     group.addoption("--sweep", action="store_true", help="batches of 4^0 to 4^10 as well")
     group.addoption(
@@ -61,12 +64,15 @@ def pytest_configure(config: pytest.Config) -> None:
     # the report takes the place of pytest-benchmark's own table
     config.option.benchmark_quiet = True
     from benchmarks import machine
+    from triptych import calls
 
     threads = config.getoption("--threads") or machine.usable_cores()
     if os.environ.get(TOLD) == str(threads):
         return
     try:
         environment = machine.with_threads(threads) | {TOLD: str(threads)}
+        if config.getoption("--deterministic"):
+            environment |= calls.repeatable()
     except ValueError as error:
         raise pytest.UsageError(str(error)) from None
     if capture := config.pluginmanager.getplugin("capturemanager"):

@@ -32,6 +32,10 @@ def session_of(config: pytest.Config) -> Session:
     if SESSION not in config.stash:
         threads = config.getoption("--threads") or machine.usable_cores()
         config.stash[SESSION] = Session(threads, config.getoption("--budget"))
+        if config.getoption("--deterministic"):
+            import torch
+
+            torch.use_deterministic_algorithms(True)
     return config.stash[SESSION]
 
 

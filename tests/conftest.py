@@ -12,7 +12,7 @@ import pytest
 from rich.console import Console
 
 from triptych.agreement import DisagreementError, Row, Unit, assert_within, distance
-from triptych.calls import Column, missing, precision
+from triptych.calls import Column, missing, precision, repeatable
 from triptych.columns import COLUMNS
 from triptych.compare import flat
 from triptych.show import agreement_table
@@ -20,10 +20,8 @@ from triptych.show import agreement_table
 # Matrices so small gain nothing from threads; on a busy machine these only wait for each other.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 # For CUDA, and read when it starts: the same bits in each run, and memory left for the other one.
-os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+os.environ.update(repeatable())
 os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
-REPEATABLE = "--xla_gpu_deterministic_ops=true --xla_gpu_autotune_level=0"
-os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {REPEATABLE}".strip()
 
 ROWS = pytest.StashKey[list[Row]]()
 REMARKS = pytest.StashKey[list[str]]()

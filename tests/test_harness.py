@@ -672,6 +672,19 @@ def test_a_planted_mistake_shows_no_time(copy: Path) -> None:
 
 
 @pytest.mark.slow
+def test_repeatable_rows_are_a_setup_of_their_own(copy: Path) -> None:
+    options = ["--benchmark-only", "--deterministic", "--budget", "0.01", "-k", "graphs and jax"]
+    done = _pytest(copy, *options, "--benchmark-json", "results.json")
+    assert done.returncode == 0, done.stdout
+    results = json.loads((copy / "results.json").read_text())
+    flags = results["machine_info"]["triptych"]["flags"]
+    assert flags["deterministic"] is True
+    assert "--xla_gpu_deterministic_ops=true" in flags["XLA_FLAGS"]
+    # a report of JAX alone, against nothing
+    assert "JAX, compiled step" in done.stdout
+
+
+@pytest.mark.slow
 def test_more_threads_than_cores_are_refused(copy: Path) -> None:
     done = _pytest(copy, "--benchmark-only", "--threads", "4096")
     assert done.returncode == pytest.ExitCode.USAGE_ERROR

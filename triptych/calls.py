@@ -3,6 +3,7 @@
 import contextlib
 import importlib
 import importlib.util
+import os
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -80,3 +81,13 @@ def usable(device: str, names: Sequence[str] = COLUMNS) -> str:
             found.update(Column(name).devices())
     listed = " and ".join(sorted(found))
     return "" if device in found else f"no device {device!r}; usable here: {listed}"
+
+
+def repeatable() -> dict[str, str]:
+    """The variables that make a GPU give the same bits in each run; read when CUDA starts.
+
+    PyTorch wants `torch.use_deterministic_algorithms(True)` as well.
+    """
+    flags = "--xla_gpu_deterministic_ops=true --xla_gpu_autotune_level=0"
+    flags = f"{os.environ.get('XLA_FLAGS', '')} {flags}".strip()
+    return {"XLA_FLAGS": flags, "CUBLAS_WORKSPACE_CONFIG": ":4096:8"}
