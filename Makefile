@@ -70,12 +70,14 @@ compare: $(INSTALLED) ## run the three columns, print how they agree, train on t
 test: $(INSTALLED) ## run the tests; PYTEST_ARGS="-x -k data" is passed on
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
-# Threads are a setting of the process, so the rows of one thread and of all are two runs.
+# Threads are a setting of the process, so the rows of one thread and of all are two runs. Results
+# that are committed are replaced after both: the second run would call the checkout changed.
 bench: $(BENCH_INSTALLED) ## time the columns; BENCH_ARGS=--sweep and RESULTS=DIR are passed on
-	@mkdir -p $(RESULTS)
+	@mkdir -p build/bench $(RESULTS)
 	@time="$(BIN)/python -m pytest --benchmark-only $(BENCH_ARGS)"; failed=0; \
-	$$time --threads 1 --device cpu --benchmark-json=$(RESULTS)/one-thread.json || failed=1; \
-	$$time --benchmark-json=$(RESULTS)/all-threads.json || failed=1; \
+	$$time --threads 1 --device cpu --benchmark-json=build/bench/one-thread.json || failed=1; \
+	$$time --benchmark-json=build/bench/all-threads.json || failed=1; \
+	mv build/bench/*.json $(RESULTS) && \
 	$(BIN)/python -m triptych report $(RESULTS)/*.json --out $(RESULTS) && exit $$failed
 
 oracles: $(ORACLES_INSTALLED) ## ask TensorFlow 1 and 2 for the documents' derivatives
