@@ -155,9 +155,9 @@ def _donating(column: Column, rate: float) -> Any:
     step = jax.jit(column.execution._step.__wrapped__, donate_argnums=0)
 
     def run(params: Any, x: Any, t: Any, batches: Any) -> Any:
-        losses = []
+        losses, there = [], jnp.asarray(rate)
         for rows in batches:
-            params, value = step(params, x, t, rows, rate)
+            params, value = step(params, x, t, rows, there)
             losses.append(value)
         return params, jnp.stack(losses)
 

@@ -91,8 +91,10 @@ def pytest_benchmark_update_machine_info(
 
 
 def pytest_benchmark_update_json(output_json: dict[str, Any]) -> None:
-    """What a row says beside others."""
+    """What a row says beside others; without the rounds, which make the file ten times as large."""
     harness.complete(output_json)
+    for entry in output_json["benchmarks"]:
+        entry["stats"].pop("data", None)
 
 
 @pytest.hookimpl(trylast=True)

@@ -77,8 +77,10 @@ def compiled_step(
     Source: A 7.1.
     """
     losses = []
+    # a Python number would be sent to the device at every step
+    rate = jnp.asarray(learning_rate)
     for rows in batches:
-        params, value = _step(params, x, t, rows, learning_rate)
+        params, value = _step(params, x, t, rows, rate)
         losses.append(value)
     return params, jnp.stack(losses)
 

@@ -1,6 +1,6 @@
 """Can the tests fail? Plant one mistake at a time into a column and see which test notices.
 
-    python -m tests.mutants                     every mutant, about a quarter of an hour
+    python -m tests.mutants                     every mutant, about ten minutes
     python -m tests.mutants --sample 24         two dozen at random; the seed is printed
     python -m tests.mutants --match "optimizers.py adam_step"
     python -m tests.mutants --list              the names only

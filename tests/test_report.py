@@ -271,22 +271,40 @@ def test_runs_with_other_threads_are_one_setup() -> None:
     assert re.search(r"as written +3\.00 us .* 2\.00 us", text)
 
 
-def test_the_later_run_is_shown_and_compared_with_the_earlier() -> None:
-    early = results(bench(1e-6), bench(5e-6, batch=64), datetime="2026-01-01")
-    late = results(bench(1.01e-6), bench(6e-6, batch=64), datetime="2026-01-02")
-    for order in ((early, late), (late, early)):
+def test_several_runs_are_pooled() -> None:
+    """The run in the middle, from the lowest quartile of all runs to the highest."""
+    runs = [
+        results(bench(1e-6), bench(seconds, batch=64), datetime=f"2026-01-0{day}")
+        for day, seconds in enumerate((5e-6, 8e-6, 6e-6), 1)
+    ]
+    for order in itertools.permutations(runs):
         merged = timings.merge(order)
         assert merged.repeated == (2, 1)
         time = only(merged, batch=64).time
         assert time is not None
-        assert time.median == pytest.approx(6e-6)
-    assert "2 rows measured more than once" in printed(early, late)
+        assert time == pytest.approx((6e-6, 5e-6 * 0.98, 8e-6 * 1.02, 27, 3))
+        assert only(merged, batch=64).limit == {
+            "binds": "bytes", "seconds": pytest.approx(1.5e-6), "share": 0.25
+        }  # fmt: skip
+    text = " ".join(printed(*runs).split())
+    assert "2 rows measured in several runs: the run in the middle is shown" in text
+    assert "overlap for 1 of the rows" in text
+    assert re.search(r"as written 6.00 us 54%!", text)
 
 
-def test_a_later_invalid_row_takes_the_time_away() -> None:
-    early = results(bench(POISON), datetime="2026-01-01")
-    late = results(bench(status="invalid", reason="off"), datetime="2026-01-02")
-    assert "7.77" not in printed(early, late)
+def test_of_two_runs_the_faster_one_is_the_middle() -> None:
+    row = only(timings.merge([results(bench(3e-6)), results(bench(2e-6))]))
+    assert row.time
+    assert row.time.median == pytest.approx(2e-6)
+
+
+def test_a_row_that_was_wrong_in_any_run_has_no_time() -> None:
+    right = results(bench(POISON), datetime="2026-01-01")
+    wrong = results(bench(status="invalid", reason="off"), datetime="2026-01-02")
+    for order in ((right, wrong), (wrong, right)):
+        assert "7.77" not in printed(*order)
+    unable = results(bench(status="not run", reason="no device"), datetime="2026-01-02")
+    assert only(timings.merge([right, unable])).time
 
 
 def test_different_machines_are_said() -> None:
@@ -604,7 +622,7 @@ def test_the_command(
     assert main(["report", file, file, "--baseline", "jax_impl"]) == 0
     out = capsys.readouterr().out
     assert re.search(r"NumPy, as written +8\.00 us +4% +25% bytes +0\.25x", out)
-    assert "more than once" not in out  # the same file twice is one run
+    assert "several runs" not in out  # the same file twice is one run
     assert "\x1b" not in out
     words = ["--baseline", "jax_impl", "--out", str(tmp_path / "out")]
     assert main(["report", file, "--json", *words]) == 0

@@ -324,8 +324,9 @@ def _remarks(results: Results) -> Iterator[str]:
     total, overlapping = results.repeated
     if total:
         yield (
-            f"{_count(total, 'row')} measured more than once, the latest is shown; the quartile "
-            f"ranges of {overlapping} overlap"
+            f"{_count(total, 'row')} measured in several runs: the run in the middle is shown, and "
+            "IQR reaches from the lowest quartile of all runs to the highest; within single runs "
+            f"it is narrower, and those ranges overlap for {overlapping} of the rows"
         )
     yield (
         f"baseline: how many times as fast as {results.baseline}, on the same device and threads; "

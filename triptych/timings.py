@@ -3,7 +3,9 @@
 A results file is pytest-benchmark's JSON. What the harness of `benchmarks/` adds stands in
 `machine_info["triptych"]` (the machine, versions and flags, the limits measured, what could not
 run) and in each benchmark's `extra_info`. Files whose machine, versions, flags and commit are equal
-form one set-up, named A, B, ..., and their rows merge; rows of two set-ups never do.
+form one set-up, named A, B, ..., and their rows merge; rows of two set-ups never do. A row that
+several runs of a set-up have measured is pooled: a process has its luck with memory and with its
+neighbours, and the rounds of one run say nothing about it.
 
 A row that is not `ok` is stripped of everything measured where it is read, so that no later step
 can show a time for it.
@@ -48,16 +50,17 @@ class Side(NamedTuple):
 
 
 class Time(NamedTuple):
-    """Seconds for one step: the quartiles over the rounds."""
+    """Seconds for one step: the quartiles over the rounds; see `pooled` for several runs."""
 
     median: float
     low: float
     high: float
     rounds: int
+    runs: int = 1
 
     @property
     def spread(self) -> float:
-        """Interquartile range over median."""
+        """Interquartile range over median; of several runs, from the lowest to the highest."""
         return (self.high - self.low) / self.median
 
 
@@ -113,7 +116,7 @@ class Results(NamedTuple):
     """By side, quantity and dtype (for "dispatch": column): per second ("dispatch": seconds)."""
     not_run: list[str]
     repeated: tuple[int, int]
-    """Rows that several files have, and those of them whose quartile ranges overlap."""
+    """Rows that several runs have measured, and those of them whose quartile ranges overlap."""
     baseline: str
 
     def name(self, side: Side) -> str:
@@ -158,7 +161,7 @@ def load(paths: Iterable[str | Path]) -> list[dict[str, Any]]:
 
 
 def merge(results: Sequence[dict[str, Any]], baseline: str | None = None) -> Results:
-    """Merge runs, later ones over earlier ones, and compare their rows.
+    """Merge runs, pool what several of them have measured, and compare the rows.
 
     Args:
         results: pytest-benchmark's dictionaries, as the harness fills them.
@@ -172,8 +175,7 @@ def merge(results: Sequence[dict[str, Any]], baseline: str | None = None) -> Res
     setups: dict[str, dict[str, dict[str, Any]]] = {}
     limits: dict[tuple[Side, str, str | None], float] = {}
     not_run: list[tuple[str, str, str]] = []
-    rows: dict[tuple[Any, ...], Row] = {}
-    repeated = overlapping = 0
+    rows: dict[tuple[Any, ...], list[Row]] = defaultdict(list)
     runs = [(_ours(result), result) for result in results]
     for ours, result in sorted(runs, key=lambda run: str(run[1].get("datetime"))):
         setup = {name: _part(ours, name) for name in ("machine", "versions", "flags")}
@@ -196,17 +198,43 @@ def merge(results: Sequence[dict[str, Any]], baseline: str | None = None) -> Res
         entries += [(info, None) for info in ours.get("rows", ())]
         for row in (_row(letter, info, stats) for info, stats in entries):
             key = (row.task, row.column, row.mode, row.side, row.dtype, row.batch)
-            earlier = rows[key].time if key in rows else None
-            if earlier and row.time:
-                repeated += 1
-                overlapping += earlier.low <= row.time.high and row.time.low <= earlier.high
-            rows[key] = row
+            rows[key].append(row)
     if not rows and not not_run:
         raise ResultsError("no results in it")
     many = len(setups) > 1
     lines = [f"{f'{letter}: ' * many}{what}: {why}" for letter, what, why in dict.fromkeys(not_run)]
-    compared, name = _compare(list(rows.values()), baseline)
-    return Results(compared, setups, limits, lines, (repeated, overlapping), name)
+    overlaps = [found for row in rows.values() if (found := _overlap(row)) is not None]
+    compared, name = _compare([pooled(row) for row in rows.values()], baseline)
+    return Results(compared, setups, limits, lines, (len(overlaps), sum(overlaps)), name)
+
+
+def pooled(runs: Sequence[Row]) -> Row:
+    """One row from those of several runs: the run in the middle, with the quartiles of all.
+
+    The spread then reaches from the lowest first quartile to the highest third: what another run
+    may be expected to give. A row that was invalid in any run is invalid.
+
+    Args:
+        runs: the same row, one or more times.
+    """
+    if wrong := [row for row in runs if row.status == "invalid"]:
+        return wrong[-1]
+    timed = sorted([(row.time, row) for row in runs if row.time], key=lambda run: run[0])
+    if not timed:
+        return runs[-1]
+    times = [time for time, _ in timed]
+    middle, row = timed[(len(timed) - 1) // 2]
+    low, high = min(time.low for time in times), max(time.high for time in times)
+    rounds = sum(time.rounds for time in times)
+    return row._replace(time=Time(middle.median, low, high, rounds, len(times)))
+
+
+def _overlap(runs: Sequence[Row]) -> bool | None:
+    """Whether the quartile ranges of all runs have a time in common; None for a single run."""
+    times = [row.time for row in runs if row.time]
+    if len(times) < 2:
+        return None
+    return max(time.low for time in times) <= min(time.high for time in times)
 
 
 def _ours(result: Any) -> dict[str, Any]:
