@@ -14,7 +14,7 @@ from rich.cells import cell_len
 from rich.console import Console
 
 from conftest import load_column
-from triptych import claims
+from triptych import claims, verdicts
 from triptych.calls import precision
 from triptych.claims import DIFFERS, ERRATUM, HOLDS, MISSING, WRONG, Claim, Result
 from triptych.columns import COLUMNS, UnknownNameError
@@ -354,14 +354,14 @@ def test_only_the_columns_asked_for_are_imported() -> None:
 
 def table(results: list[Result], width: int, **options: Any) -> str:
     console = Console(file=io.StringIO(), width=width, **options)
-    claims.table(results, console)
+    verdicts.table(results, console)
     assert isinstance(console.file, io.StringIO)
     return console.file.getvalue()
 
 
 def explained(name: str, width: int, results: list[Result]) -> str:
     console = Console(file=io.StringIO(), width=width)
-    claims.explain(name, console, results)
+    verdicts.explain(name, console, results)
     assert isinstance(console.file, io.StringIO)
     return console.file.getvalue()
 
@@ -397,8 +397,8 @@ def test_errata_are_marked_without_colour(found: list[Result], width: int) -> No
 
 def test_the_table_is_ascii_where_it_must_be(found: list[Result]) -> None:
     file = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
-    claims.table(found, Console(file=file, width=120))
-    claims.explain("B-count", Console(file=file, width=120), found)
+    verdicts.table(found, Console(file=file, width=120))
+    verdicts.explain("B-count", Console(file=file, width=120), found)
 
 
 def test_the_table_of_one_section(found: list[Result]) -> None:

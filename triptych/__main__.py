@@ -181,7 +181,7 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _claims(options: argparse.Namespace) -> int:
-    from triptych import claims
+    from triptych import claims, verdicts
 
     chosen = _columns(options.column)
     wanted = claims.named(options.id) if options.id else claims.claims()
@@ -191,10 +191,10 @@ def _claims(options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps(claims.as_records(results), indent=1, ensure_ascii=False))
     elif [claim.id for claim in wanted] == [options.id]:
-        claims.explain(options.id, _console(), results)
+        verdicts.explain(options.id, _console(), results)
     else:
         console = _console()
-        claims.table(results, console)
+        verdicts.table(results, console)
         console.print(claims.summary(results))
     return 1 if any(result.verdict == claims.WRONG for result in results) else 0
 

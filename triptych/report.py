@@ -223,7 +223,7 @@ def _steady(results: Results, task: str, rows: list[Row]) -> Sheet:
                 "even": "" if not row.compile else "never" if even is None else f"{even:.0f}",
             }
         cells[_heading(row), row.label, row.side] = cell
-    return _sheet(results, task, cells)._replace(notes=list(_notes(results, rows)))
+    return _sheet(results, task, cells)._replace(notes=list(notes(results, rows)))
 
 
 def _once(results: Results, rows: list[Row]) -> Sheet:
@@ -255,7 +255,7 @@ def _across(results: Results, rows: list[Row]) -> Sheet:
     return _sheet(results, "over the batch", cells)
 
 
-def _notes(results: Results, rows: list[Row]) -> Iterator[str]:
+def notes(results: Results, rows: list[Row]) -> Iterator[str]:
     """Lines under a task's table: everything that is not in it, and why."""
     grouped: dict[tuple[str, Label, str], list[Row]] = defaultdict(list)
     for row in rows:
@@ -325,8 +325,9 @@ def _remarks(results: Results) -> Iterator[str]:
     if total:
         yield (
             f"{_count(total, 'row')} measured in several runs: the run in the middle is shown, and "
-            "IQR reaches from the lowest quartile of all runs to the highest; within single runs "
-            f"it is narrower, and those ranges overlap for {overlapping} of the rows"
+            "IQR reaches from the lowest quartile of all runs to the highest; the ranges of the "
+            f"single runs overlap for {overlapping} of the rows. A ratio is taken within a run: "
+            "shown is the median"
         )
     yield (
         f"baseline: how many times as fast as {results.baseline}, on the same device and threads; "
@@ -397,11 +398,6 @@ def as_json(results: Results) -> dict[str, Any]:
             for about, found in lines(crossovers)
         ],
     }
-
-
-def concept_rows(results: Results, concept: str) -> list[dict[str, Any]]:
-    """The rows of one concept as plain data, for a page; see `as_json`."""
-    return [row for row in as_json(results)["rows"] if row["concept"] == concept]
 
 
 class Picture(NamedTuple):

@@ -5,7 +5,8 @@ A results file is pytest-benchmark's JSON. What the harness of `benchmarks/` add
 run) and in each benchmark's `extra_info`. Files whose machine, versions, flags and commit are equal
 form one set-up, named A, B, ..., and their rows merge; rows of two set-ups never do. A row that
 several runs of a set-up have measured is pooled: a process has its luck with memory and with its
-neighbours, and the rounds of one run say nothing about it.
+neighbours, and the rounds of one run say nothing about it. Ratios stay within a run: what slows a
+whole run down leaves them as they are.
 
 A row that is not `ok` is stripped of everything measured where it is read, so that no later step
 can show a time for it.
@@ -13,8 +14,9 @@ can show a time for it.
 
 import json
 import math
+import statistics
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -56,7 +58,8 @@ class Time(NamedTuple):
     low: float
     high: float
     rounds: int
-    runs: int = 1
+    medians: Mapping[int, float]
+    """Of each run, by its number: a results file is one."""
 
     @property
     def spread(self) -> float:
@@ -65,7 +68,7 @@ class Time(NamedTuple):
 
 
 class Ratio(NamedTuple):
-    """How many times as fast as something else."""
+    """How many times as fast as something else: the median over the runs that have both."""
 
     value: float
     foreign: bool
@@ -177,7 +180,8 @@ def merge(results: Sequence[dict[str, Any]], baseline: str | None = None) -> Res
     not_run: list[tuple[str, str, str]] = []
     rows: dict[tuple[Any, ...], list[Row]] = defaultdict(list)
     runs = [(_ours(result), result) for result in results]
-    for ours, result in sorted(runs, key=lambda run: str(run[1].get("datetime"))):
+    runs.sort(key=lambda run: str(run[1].get("datetime")))
+    for number, (ours, result) in enumerate(runs):
         setup = {name: _part(ours, name) for name in ("machine", "versions", "flags")}
         setup["source"] = {name: ours.get(name) for name in ("commit", "dirty", "seed")}
         letter = letters.setdefault(json.dumps(setup, sort_keys=True), chr(65 + len(letters)))
@@ -196,7 +200,7 @@ def merge(results: Sequence[dict[str, Any]], baseline: str | None = None) -> Res
             (_part(entry, "extra_info"), entry.get("stats")) for entry in result["benchmarks"]
         ]
         entries += [(info, None) for info in ours.get("rows", ())]
-        for row in (_row(letter, info, stats) for info, stats in entries):
+        for row in (_row(letter, number, info, stats) for info, stats in entries):
             key = (row.task, row.column, row.mode, row.side, row.dtype, row.batch)
             rows[key].append(row)
     if not rows and not not_run:
@@ -219,14 +223,16 @@ def pooled(runs: Sequence[Row]) -> Row:
     """
     if wrong := [row for row in runs if row.status == "invalid"]:
         return wrong[-1]
-    timed = sorted([(row.time, row) for row in runs if row.time], key=lambda run: run[0])
+    timed = [(row.time, row) for row in runs if row.time]
+    timed.sort(key=lambda run: run[0].median)
     if not timed:
         return runs[-1]
     times = [time for time, _ in timed]
     middle, row = timed[(len(timed) - 1) // 2]
     low, high = min(time.low for time in times), max(time.high for time in times)
     rounds = sum(time.rounds for time in times)
-    return row._replace(time=Time(middle.median, low, high, rounds, len(times)))
+    medians = {number: median for time in times for number, median in time.medians.items()}
+    return row._replace(time=Time(middle.median, low, high, rounds, medians))
 
 
 def _overlap(runs: Sequence[Row]) -> bool | None:
@@ -257,7 +263,7 @@ def _side(letter: str, info: dict[str, Any]) -> Side:
     return Side(letter, info["device"], info["threads"] if info["device"] == "cpu" else None)
 
 
-def _row(letter: str, info: dict[str, Any], stats: Any) -> Row:
+def _row(letter: str, number: int, info: dict[str, Any], stats: Any) -> Row:
     needed = ("task", "column", "mode", "device", "threads", "dtype", "batch", "status")
     if lacking := [name for name in needed if name not in info]:
         raise ResultsError(f"a benchmark whose extra_info lacks {', '.join(lacking)}")
@@ -283,7 +289,7 @@ def _row(letter: str, info: dict[str, Any], stats: Any) -> Row:
     names = ("flops", "bytes", "limit", "compile", "break_even_steps", "transfer", "peak_memory")
     measured: dict[str, Any] = {name: info.get(name) for name in names}
     rounds = int(stats.get("rounds", 0))
-    return row._replace(time=Time(median, low, high, rounds), **measured)
+    return row._replace(time=Time(median, low, high, rounds, {number: median}), **measured)
 
 
 # Comparing
@@ -327,7 +333,7 @@ def _ratio(row: Row, candidates: Iterable[Row]) -> Ratio | None:
     One's own set-up comes before another; two CPUs are compared at the same number of threads.
     """
     fair = [
-        (other.side != row.side, other.side.setup != row.side.setup, other.time.median)
+        (other.side != row.side, other.side.setup != row.side.setup, other.time)
         for other in candidates
         if other.time
         and (
@@ -337,8 +343,10 @@ def _ratio(row: Row, candidates: Iterable[Row]) -> Ratio | None:
     ]
     if not row.time or not fair:
         return None
-    _, foreign, seconds = min(fair)
-    return Ratio(seconds / row.time.median, foreign)
+    _, foreign, other = min(fair, key=lambda one: (*one[:2], one[2].median))
+    both = row.time.medians.keys() & other.medians.keys()
+    within = [other.medians[number] / row.time.medians[number] for number in both]
+    return Ratio(statistics.median(within or [other.median / row.time.median]), foreign)
 
 
 class Fit(NamedTuple):
@@ -440,7 +448,9 @@ def crossovers(rows: Iterable[Row]) -> dict[Key, Crossover]:
                 here = [row for row in group if row.batch == batch]
                 on_gpu = [row for row in here if row.side == side]
                 on_cpu = [row for row in here if row.side.device == "cpu"]
-                fastest = min(on_gpu, key=lambda row: row.time or (), default=None)
+                fastest = min(
+                    on_gpu, key=lambda row: row.time.median if row.time else math.inf, default=None
+                )
                 if fastest and (ratio := _ratio(fastest, on_cpu)):
                     ratios[batch] = ratio
             if ratios:

@@ -348,7 +348,7 @@ class Timing(_Shown):
             if (ROOT / "benchmarks" / f"bench_{concept}.py").is_file():
                 raise ExtensionError(f"{self.env.docname}: no timing results for {concept!r}")
             return "<p>It has no benchmark of its own.</p>"
-        return "".join(
+        return _machines(results) + "".join(
             _timed(results, task, rows) + ("" if concept else self.plots(tuple(paths), task))
             for task, rows in tasks.items()
             if rows
@@ -396,28 +396,50 @@ def write_plots(app: Sphinx, exception: Exception | None) -> None:
                 (folder / plot.file).write_text(plot.svg, encoding="utf-8")
 
 
-def _timed(results: timings.Results, task: str, rows: Sequence[timings.Row]) -> str:
+def _timed(results: timings.Results, task: str, rows: list[timings.Row]) -> str:
+    """A task: a line for each column, mode and place, with the time of a step at each batch."""
+    lines: dict[tuple[str, ...], dict[int | None, timings.Row]] = {}
+    for row in rows:
+        about = (", ".join(row.label), results.name(row.side), row.dtype)
+        lines.setdefault(about, {})[row.batch] = row
+    batches = sorted({row.batch for row in rows}, key=lambda batch: batch or 0)
+    names = ["column, mode", "on", "dtype"]
+    names += ["one step" if batch is None else f"batch {batch}" for batch in batches]
+    head = "".join(f'<th scope="col">{name}</th>' for name in names)
     body = "".join(
-        f"<tr><td>{html.escape(', '.join(row.label))}</td><td>{results.name(row.side)}</td>"
-        f"<td>{row.dtype}</td><td>{'' if row.batch is None else row.batch}</td>{_time(row)}</tr>"
-        for row in rows
+        f"<tr>{''.join(f'<td>{html.escape(word)}</td>' for word in about)}"
+        f"{''.join(_time(by.get(batch)) for batch in batches)}</tr>"
+        for about, by in lines.items()
     )
-    head = "".join(
-        f'<th scope="col">{name}</th>'
-        for name in ("Column, mode", "On", "dtype", "Batch", "Time of a step", "IQR")
-    )
+    notes = "".join(f"<p>{html.escape(note)}</p>" for note in report.notes(results, rows))
     return (
         f'<h3>{html.escape(task)}</h3><div class="tp-scroll" tabindex="0" role="region" '
-        f'aria-label="{html.escape(task)}"><table class="tp-table"><thead><tr>{head}</tr></thead>'
-        f"<tbody>{body}</tbody></table></div>"
+        f'aria-label="{html.escape(task)}"><table class="tp-table tp-times"><thead><tr>{head}</tr>'
+        f"</thead><tbody>{body}</tbody></table></div>{notes}"
     )
 
 
-def _time(row: timings.Row) -> str:
+def _time(row: timings.Row | None) -> str:
+    if row is None:
+        return "<td></td>"
     if row.time is None:
-        return f'<td colspan="2">{html.escape(f"{row.status}: {row.reason}")}</td>'
+        return f"<td>{row.status}</td>"
     noisy = " !" if row.time.spread > report.NOISY else ""
-    return f"<td>{report.duration(row.time.median)}</td><td>{row.time.spread:.0%}{noisy}</td>"
+    spread = f"IQR {row.time.spread:.0%}; {row.time.rounds} rounds, {len(row.time.medians)} runs"
+    return f'<td title="{spread}">{report.duration(row.time.median)}{noisy}</td>'
+
+
+def _machines(results: timings.Results) -> str:
+    """Where it was measured: a line for each set-up."""
+    lines = []
+    for letter, setup in results.setups.items():
+        machine, versions = setup["machine"], setup["versions"]
+        words = [machine["cpu"], f"{machine['cores']} cores", machine.get("gpu")]
+        words += [f"{name} {version}" for name, version in versions.items() if version]
+        words += [f"commit {setup['source']['commit'][:10]}"]
+        name = f"{letter}: " if len(results.setups) > 1 else "Measured on "
+        lines.append(f"<p>{name}{html.escape(', '.join(filter(None, words)))}.</p>")
+    return "".join(lines)
 
 
 # Pictures
