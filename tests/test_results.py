@@ -58,11 +58,10 @@ def test_the_columns_are_as_fast_as_promised(
     task: str, batch: int, fast: str, slow: str, least: float
 ) -> None:
     """The median of the ratios within a run, in float32 on one thread of a CPU."""
-    against = merged(slow)
     wanted = (*fast.split(":"), batch, "float32", "cpu", 1)
     found = [
         row.to_baseline.value
-        for row in against.tasks[task]
+        for row in merged(slow).tasks[task]
         if row.to_baseline
         and (row.column, row.mode, row.batch, row.dtype, row.side.device, row.side.threads)
         == wanted

@@ -355,13 +355,12 @@ class Timing(_Shown):
         )
 
     def plots(self, paths: Sequence[Path], task: str) -> str:
-        """The plots of a task, or why there is none."""
+        """The plots of a task."""
         return "".join(
             f'<figure class="tp-figure"><img src="{self.up}{PICTURES}/{plot.file}" '
             f'alt="{html.escape(plot.title)}" loading="lazy"></figure>'
-            if plot.svg
-            else f"<p>{html.escape(f'{plot.title}: {plot.why}')}</p>"
             for plot in timing_plots(paths)[task]
+            if plot.svg
         )
 
 
