@@ -9,6 +9,7 @@ import sys
 import timeit
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,7 @@ from benchmarks import (
 )
 from benchmarks.harness import Case, InvalidRow, Target
 from triptych.calls import Column, missing
+from triptych.columns import COLUMNS
 
 ROOT = Path(__file__).resolve().parent.parent
 MODULES = (bench_classifier, bench_gradients, bench_linear_regression)
@@ -233,6 +235,28 @@ def test_an_empty_step_measures_the_floor() -> None:
     assert seconds / 5 < floor < seconds * 5
     # a dispatch is a matter of microseconds: neither nothing nor a compilation
     assert 1e-7 < floor < 1e-3
+
+
+def test_the_limits_hold_the_floor_of_one_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machine, "SIDE", {"cpu": 8})
+    monkeypatch.setattr(machine, "TRIADS", (8,))
+    floors = {
+        limit["column"]: limit["value"]
+        for limit in machine.limits("cpu", 1)
+        if limit["quantity"] == "dispatch"
+    }
+    assert floors.keys() == {name for name in COLUMNS if not missing(name)}
+    for name, floor in floors.items():
+        steps = machine._empty_steps(Column(name))
+        seconds = min(timeit.repeat(steps, number=1, repeat=5)) / machine.EMPTY_STEPS
+        assert seconds / 5 < floor < seconds * 5
+
+
+def test_empty_steps_are_chained_and_waited_for() -> None:
+    waited: list[np.ndarray] = []
+    column: Any = SimpleNamespace(name="numpy_ref", take_in=np.copy, synchronize=waited.append)
+    machine._empty_steps(column)()
+    assert [value.tolist() for value in waited] == [[machine.EMPTY_STEPS]]
 
 
 # no GPU, no compiler, no peer
