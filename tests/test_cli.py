@@ -6,6 +6,7 @@ import re
 import signal
 import subprocess
 import sys
+import textwrap
 import time
 from pathlib import Path
 
@@ -79,16 +80,41 @@ def test_a_closed_pipe_ends_quietly(words: str) -> None:
 def test_an_interruption_ends_quietly() -> None:
     # a shell starts background jobs with interruptions ignored
     listening = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
-    start = f"{listening}; from triptych.__main__ import main; raise SystemExit(main())"
+    # before: interrupted while it is loaded, a framework's library may crash
+    loaded = "from triptych import compare; [compare.Column(c) for c in compare.COLUMNS]; print(1)"
+    start = f"{listening}; {loaded}; from triptych.__main__ import main; raise SystemExit(main())"
     process = subprocess.Popen(
-        [sys.executable, "-c", start, "compare"],
+        [sys.executable, "-uc", start, "compare"],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT,
     )  # fmt: skip
-    time.sleep(2)
+    assert process.stdout
+    process.stdout.readline()
+    time.sleep(1)
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=60)
     assert process.returncode == 130
     assert said.strip() == "triptych: stopped"
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals are POSIX's")
+def test_an_interruption_inside_a_callback_is_not_lost() -> None:
+    """Where Python drops the exception: a callback of the garbage collector, such as JAX's."""
+    start = textwrap.dedent("""
+        import gc, signal, sys
+        from triptych.__main__ import main
+
+        def collected(phase, _):
+            if sys.unraisablehook is not sys.__unraisablehook__:  # the command has begun
+                gc.callbacks.remove(collected)
+                signal.raise_signal(signal.SIGINT)
+
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        gc.callbacks.append(collected)
+        raise SystemExit(main(["claims"]))
+    """)
+    done = subprocess.run([sys.executable, "-c", start], capture_output=True, text=True, cwd=ROOT)
+    assert done.stderr.strip() == "triptych: stopped"
+    assert done.returncode == 130
 
 
 def test_piped_output_is_plain() -> None:

@@ -1,10 +1,13 @@
 """The command `triptych`: compare, read, claims, run, report."""
 
+import _thread
 import argparse
+import contextlib
 import json
 import os
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
@@ -75,14 +78,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         The exit status: 0, 1 where something disagrees, 2 for a wrong name or file.
     """
     options = parser().parse_args(arguments)
+    commands = {
+        "compare": _compare,
+        "read": _read,
+        "run": _run,
+        "claims": _claims,
+        "report": _report,
+    }
     try:
-        return {
-            "compare": _compare,
-            "read": _read,
-            "run": _run,
-            "claims": _claims,
-            "report": _report,
-        }[options.command](options)
+        with _no_interruption_lost():
+            return commands[options.command](options)
     except UnknownNameError as error:
         print(f"triptych: {error}", file=sys.stderr)
         return 2
@@ -93,6 +98,29 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # whoever read the output has seen enough; nothing is left to flush
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+
+
+@contextlib.contextmanager
+def _no_interruption_lost() -> Iterator[None]:
+    """Ask again where Python drops an interruption, as it does any exception inside a callback.
+
+    JAX has one that the garbage collector calls: one Ctrl-C in twenty did nothing.
+    """
+    default = sys.unraisablehook
+
+    def ask_again(lost: "sys.UnraisableHookArgs") -> None:
+        if lost.exc_type is not KeyboardInterrupt:
+            default(lost)
+        else:
+            timer = threading.Timer(0.05, _thread.interrupt_main)
+            timer.daemon = True
+            timer.start()
+
+    sys.unraisablehook = ask_again
+    try:
+        yield
+    finally:
+        sys.unraisablehook = default
 
 
 def _console(*, quiet: bool = False) -> "Console":
