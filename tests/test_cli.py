@@ -9,6 +9,7 @@ import sys
 import textwrap
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -74,6 +75,15 @@ def test_a_closed_pipe_ends_quietly(words: str) -> None:
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
     assert len(done.stdout.splitlines()) == 3
+
+
+@pytest.mark.slow
+def test_the_whole_comparison(columns: list[Any]) -> None:
+    done = triptych("compare")
+    assert done.returncode == 0, done.stdout
+    said = " ".join(done.stdout.split())
+    assert "239 claims in NumPy, PyTorch, JAX: 198 hold, 16 have another answer" in said
+    assert "All columns agree: 108 comparisons" in said
 
 
 @pytest.mark.skipif(os.name != "posix", reason="signals are POSIX's")

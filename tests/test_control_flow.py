@@ -56,6 +56,7 @@ def test_loop_and_recursion(column: Any, dtype: np.dtype, base: Any, n: Any) -> 
         assert column.call("control_flow", "loop_compiled", x, np.array(n)) == expected
 
 
+@pytest.mark.parametrize("dtype", ["float32"], indirect=True)
 def test_any_number_of_programs(columns: Any, dtype: np.dtype) -> None:
     """PyTorch refuses to compile one function a ninth time; that must not be the user's affair."""
     for n in range(10):

@@ -128,6 +128,7 @@ def test_modes_name_every_form(column: Any) -> None:
     assert expected[column.name] in modes["compiled_loop"]
 
 
+@pytest.mark.slow
 def test_no_cpp_compiler_is_a_clear_message(columns: Any) -> None:
     import os
     import subprocess
