@@ -575,6 +575,13 @@ def test_peak_memory_sees_what_is_gone_again() -> None:
     assert 190e6 < (peak["host"] or 0) < 300e6
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="the peak of the resident set is Linux's")
+def test_peak_memory_is_not_that_of_the_check() -> None:
+    """There another column computes as well, in float64."""
+    target = target_of(lambda: 1.0)._replace(expected=lambda: {"result": np.ones(25_000_000)[:1]})
+    assert measured(target).extra_info["peak_memory"]["host"] < 100e6
+
+
 BUSY = """
 import os, time
 from benchmarks import machine

@@ -34,12 +34,16 @@ NOISY = 0.1
 """Interquartile range over median above which a row is marked."""
 BINDS = {"flops": "flops", "bytes": "bytes", "dispatch": "floor"}
 LEGEND = (
-    "cpu x2: on two threads; time: of one step, the median over rounds; IQR: interquartile range "
-    "over median, ! above 10%.",
+    "cpu x2: on two threads; time: of one step, the median over rounds; spread: interquartile "
+    "range over median, of several runs from the lowest first quartile to the highest third; ! "
+    "above 10%.",
     "limit: how much of the measured limit that binds is reached: flops (matrix product), bytes "
-    "(memory bandwidth) or floor (the empty compiled step).",
-    "CPU/GPU: above 1 the GPU is faster; compile: before the first step; even: compiling has paid "
-    "after so many steps.",
+    "(of a triad that is at least a third as large: the bandwidth of a cache, or of the memory) or "
+    "floor (the empty compiled step; in a whole loop, a K-th of one).",
+    "CPU/GPU: above 1 the GPU is faster; compile: before the first step, PyTorch's with the import "
+    "of its compiler and one step; even: compiling has paid after so many steps.",
+    "host memory: growth of the process while the row warmed up, beyond what earlier rows have "
+    "left to it: it does not compare columns.",
 )
 FIT_LEGEND = (
     "time = overhead + cost per row x batch, by least squares of the relative error, neither "
@@ -215,7 +219,7 @@ def _steady(results: Results, task: str, rows: list[Row]) -> Sheet:
             even = row.break_even_steps
             cell = {
                 "time": duration(row.time.median),
-                "IQR": f"{row.time.spread:.0%}{'!' * (row.time.spread > NOISY)}",
+                "spread": f"{row.time.spread:.0%}{'!' * (row.time.spread > NOISY)}",
                 "limit": _share(row.limit),
                 "baseline": _times(row.to_baseline),
                 "CPU/GPU": _times(row.to_cpu),
@@ -324,10 +328,9 @@ def _remarks(results: Results) -> Iterator[str]:
     total, overlapping = results.repeated
     if total:
         yield (
-            f"{_count(total, 'row')} measured in several runs: the run in the middle is shown, and "
-            "IQR reaches from the lowest quartile of all runs to the highest; the ranges of the "
-            f"single runs overlap for {overlapping} of the rows. A ratio is taken within a run: "
-            "shown is the median"
+            f"{_count(total, 'row')} measured in several runs: the run in the middle is shown. The "
+            f"quartile ranges of the single runs overlap for {overlapping} of the rows. A ratio is "
+            "taken within a run: shown is the median"
         )
     yield (
         f"baseline: how many times as fast as {results.baseline}, on the same device and threads; "

@@ -63,7 +63,7 @@ class Time(NamedTuple):
 
     @property
     def spread(self) -> float:
-        """Interquartile range over median; of several runs, from the lowest to the highest."""
+        """Interquartile range over median; of several runs, from the lowest first quartile on."""
         return (self.high - self.low) / self.median
 
 

@@ -424,7 +424,7 @@ def _time(row: timings.Row | None) -> str:
     if row.time is None:
         return f"<td>{row.status}</td>"
     noisy = " !" if row.time.spread > report.NOISY else ""
-    spread = f"IQR {row.time.spread:.0%}; {row.time.rounds} rounds, {len(row.time.medians)} runs"
+    spread = f"spread {row.time.spread:.0%}; {row.time.rounds} rounds, {len(row.time.medians)} runs"
     return f'<td title="{spread}">{report.duration(row.time.median)}{noisy}</td>'
 
 
