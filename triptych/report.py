@@ -43,7 +43,7 @@ LEGEND = (
     "CPU/GPU: above 1 the GPU is faster; compile: before the first step, PyTorch's with the import "
     "of its compiler and one step; even: compiling has paid after so many steps.",
     "host memory: growth of the process while the row warmed up, beyond what earlier rows have "
-    "left to it: it does not compare columns.",
+    "left to it (empty: none): it does not compare columns.",
 )
 FIT_LEGEND = (
     "time = overhead + cost per row x batch, by least squares of the relative error, neither "
@@ -93,7 +93,7 @@ def _share(limit: dict[str, Any] | None) -> str:
 
 
 def _size(number: float | None) -> str:
-    return "" if number is None else f"{number / 2**20:.1f} MiB"
+    return f"{number / 2**20:.1f} MiB" if number else ""
 
 
 def _count(number: int, noun: str) -> str:
