@@ -85,7 +85,7 @@ bench: $(BENCH_INSTALLED) ## time the columns; RUNS=1 is quicker; BENCH_ARGS=--s
 	$(BIN)/python -m triptych report $(RESULTS)/*.json --out $(RESULTS) && exit $$failed
 
 oracles: $(ORACLES_INSTALLED) ## ask TensorFlow 1 and 2 for the documents' derivatives
-	$(ORACLES)/bin/python -m pytest tests/test_oracles.py $(PYTEST_ARGS)
+	$(ORACLES)/bin/python -m pytest tests/columns/test_oracles.py $(PYTEST_ARGS)
 
 # Read afresh each time, since a page depends on what every column computes; what was measured is
 # kept in build/docs under the sources' contents.
@@ -97,9 +97,10 @@ docs: $(DOCS_INSTALLED) ## build the pages into site/
 browser: $(BROWSER_INSTALLED) docs ## build the pages and test them in Chromium, which the system must have
 	$(BIN)/python -m pytest -m browser tests/browser $(PYTEST_ARGS)
 
-lint: $(INSTALLED) ## check style, format and types
+lint: $(INSTALLED) ## check style, format, the direction of imports, types
 	$(BIN)/ruff check $(SOURCES) docs conftest.py
 	$(BIN)/ruff format --check $(SOURCES) docs conftest.py
+	$(BIN)/lint-imports
 	$(BIN)/mypy $(SOURCES)
 
 clean: ## remove the environments, the caches and the build outputs

@@ -64,7 +64,7 @@ def pytest_configure(config: pytest.Config) -> None:
     # the report takes the place of pytest-benchmark's own table
     config.option.benchmark_quiet = True
     from benchmarks import machine
-    from triptych import calls
+    from triptych import column
 
     threads = config.getoption("--threads") or machine.usable_cores()
     if os.environ.get(TOLD) == str(threads):
@@ -72,7 +72,7 @@ def pytest_configure(config: pytest.Config) -> None:
     try:
         environment = machine.with_threads(threads) | {TOLD: str(threads)}
         if config.getoption("--deterministic"):
-            environment |= calls.repeatable()
+            environment |= column.repeatable()
     except ValueError as error:
         raise pytest.UsageError(str(error)) from None
     if capture := config.pluginmanager.getplugin("capturemanager"):

@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 
 from benchmarks import peers
+from benchmarks.cases import SEED, Case, Outputs, Target, in_float64, judge, placed, precision
 from benchmarks.compile_time import unchecked
 from benchmarks.counts import classifier_step, inference
-from benchmarks.harness import Case, Outputs, Target, in_float64, precision
-from benchmarks.machine import SEED, absent, devices, judge, placed, runs
+from benchmarks.machine import absent, devices, runs
 from triptych import data
-from triptych.bounds import TRAINED
-from triptych.calls import Column
+from triptych.agreement.bounds import TRAINED
+from triptych.column import Column
 
 SIZES = (4, 16, 8, 3)
 BATCHES = (32, 1024, 32768)

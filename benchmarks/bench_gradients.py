@@ -5,10 +5,10 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.cases import Case, Outputs, Target, judge, precision
 from benchmarks.compile_time import unchecked
-from benchmarks.harness import Case, Outputs, Target, precision
-from benchmarks.machine import devices, judge, runs
-from triptych.calls import Column
+from benchmarks.machine import devices, runs
+from triptych.column import Column
 
 AT: dict[str, dict[str, float]] = {
     "quadratic": {"x": 2},

@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 
 from benchmarks import peers
+from benchmarks.cases import SEED, Case, Outputs, Target, in_float64, judge, precision
 from benchmarks.compile_time import unchecked
 from benchmarks.counts import regression_epoch
-from benchmarks.harness import Case, Outputs, Target, in_float64, precision
-from benchmarks.machine import SEED, absent, devices, judge, runs
+from benchmarks.machine import absent, devices, runs
 from triptych import data
-from triptych.bounds import descent
-from triptych.calls import Column
+from triptych.agreement.bounds import descent
+from triptych.column import Column
 
 EPOCHS = 100
 RATE = 0.1

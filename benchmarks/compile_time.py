@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from triptych import data
-from triptych.calls import Column, precision
+from triptych.column import Column, precision
 
 
 def unchecked(column: Column, function: Callable[..., Any]) -> Callable[..., Any]:

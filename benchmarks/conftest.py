@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks import harness, machine
+from benchmarks import cases, harness, limits, machine
 
 
 class Session:
@@ -43,7 +43,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """One test for each row that was asked for."""
     if "case" not in metafunc.fixturenames:
         return
-    chosen = harness.chosen(
+    chosen = cases.chosen(
         metafunc.module.cases(),
         devices=asked_devices(metafunc.config),
         full=metafunc.config.getoption("--full"),
@@ -53,24 +53,24 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 @pytest.fixture(scope="session")
-def limits(request: pytest.FixtureRequest) -> None:
+def measured_limits(request: pytest.FixtureRequest) -> None:
     """The machine's limits, measured once, before the first row."""
     session = session_of(request.config)
     for device in asked_devices(request.config):
-        session.limits += machine.limits(device, session.threads)
+        session.limits += limits.limits(device, session.threads)
 
 
 @pytest.fixture
 def measure(
-    request: pytest.FixtureRequest, benchmark: Any, limits: None
-) -> Callable[[harness.Case], None]:
+    request: pytest.FixtureRequest, benchmark: Any, measured_limits: None
+) -> Callable[[cases.Case], None]:
     """Measure a row, or record why it has no time."""
     session = session_of(request.config)
 
-    def measured(case: harness.Case) -> None:
+    def measured(case: cases.Case) -> None:
         try:
             harness.measure(case, benchmark, session.threads, session.budget)
-        except harness.InvalidRow as reason:
+        except cases.InvalidRow as reason:
             verdict = {"status": "invalid", "reason": str(reason)}
             session.rows.append(case.row(session.threads) | verdict)
             pytest.fail(f"invalid: {reason}", pytrace=False)
@@ -92,7 +92,7 @@ def pytest_benchmark_update_machine_info(
 
 def pytest_benchmark_update_json(output_json: dict[str, Any]) -> None:
     """What a row says beside others; without the rounds, which make the file ten times as large."""
-    harness.complete(output_json)
+    limits.complete(output_json)
     for entry in output_json["benchmarks"]:
         entry["stats"].pop("data", None)
 
@@ -106,7 +106,7 @@ def pytest_terminal_summary(
         return
     from rich.console import Console
 
-    from triptych import report
+    from triptych.timing import sheets
 
     results = config.hook.pytest_benchmark_generate_json(
         config=config,
@@ -115,6 +115,6 @@ def pytest_terminal_summary(
         machine_info=config._benchmarksession.get_machine_info(),  # type: ignore[attr-defined]
         commit_info={},
     )
-    harness.complete(results)
+    limits.complete(results)
     console = Console(width=terminalreporter._tw.fullwidth)
-    console.print(report.terminal([results]))
+    console.print(sheets.terminal([results]))

@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.harness import Target
-from triptych.calls import Column
+from benchmarks.cases import Target
+from triptych.column import Column
 
 Params = dict[str, np.ndarray]
 Arguments = tuple[Params, np.ndarray, np.ndarray, np.ndarray]

@@ -12,8 +12,8 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from triptych import data
-from triptych.calls import Column, precision
-from triptych.columns import COLUMNS, DISPLAY_NAMES
+from triptych.column import Column, precision
+from triptych.names import COLUMNS, DISPLAY_NAMES
 
 STEPS = (1, 2, 5, 10, 20, 50, 100, 200, 300, 400, 500, 600, 700, 800, 900, 1000)
 STARTS = range(10)

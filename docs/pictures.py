@@ -15,9 +15,10 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from triptych import compare, data
-from triptych.calls import Column, precision
-from triptych.columns import COLUMNS, DISPLAY_NAMES
+from triptych import data, names
+from triptych.agreement import training
+from triptych.column import Column, precision
+from triptych.names import COLUMNS, DISPLAY_NAMES
 
 THEMES: Mapping[str, Mapping[str, Any]] = {
     "light": {
@@ -164,9 +165,9 @@ def network() -> Callable[[Theme], Figure]:
 def diabetes() -> Callable[[Theme], Figure]:
     """The classifier's loss on the diabetes study, and how far the columns' losses are apart."""
     trained = {}
-    for dtype in compare.DTYPES:
+    for dtype in names.DTYPES:
         with precision(dtype):
-            trained[dtype] = {name: compare.train(Column(name), dtype).losses for name in COLUMNS}
+            trained[dtype] = {name: training.train(Column(name), dtype).losses for name in COLUMNS}
 
     def draw(theme: Theme) -> Figure:
         figure, (left, right) = _two()
@@ -174,7 +175,7 @@ def diabetes() -> Callable[[Theme], Figure]:
         left.set_xlabel("epoch")
         left.set_ylabel("mean cross-entropy, float64")
         left.legend()
-        for dtype, dashes in zip(compare.DTYPES, ("-", ":"), strict=True):
+        for dtype, dashes in zip(names.DTYPES, ("-", ":"), strict=True):
             reference = trained[dtype]["numpy_ref"]
             for name, color, (width, _, alpha) in zip(
                 COLUMNS[1:], theme["columns"][1:], STYLES[1:], strict=True
@@ -198,7 +199,7 @@ def diabetes() -> Callable[[Theme], Figure]:
 def stall() -> Callable[[Theme], Figure]:
     """Document C's loop in float32, which stalls, and in float64, which does not."""
     losses = {}
-    for dtype in compare.DTYPES:
+    for dtype in names.DTYPES:
         params, x, t = data.layer(dtype=dtype)
         found = in_each(
             dtype, "linear_layer", "train", params, x, t, learning_rate=0.01, steps=1000

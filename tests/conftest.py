@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 from rich.console import Console
+from support.strict import load_column
 
-from triptych.agreement import DisagreementError, Row, Unit, assert_within, distance
-from triptych.calls import Column, missing, precision, repeatable
-from triptych.columns import COLUMNS
-from triptych.compare import flat
-from triptych.show import agreement_table
+from triptych.agreement.measures import DisagreementError, Row, Unit, assert_within, distance
+from triptych.agreement.tables import agreement_table
+from triptych.column import Column, precision, repeatable
+from triptych.names import COLUMNS
 
 # Matrices so small gain nothing from threads; on a busy machine these only wait for each other.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -152,29 +152,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         item.add_marker(known)
         if "agree" in getattr(item, "fixturenames", ()):
             item.keywords["agree"] = True  # so that a skip is known for a gap in the table
-
-
-class StrictColumn(Column):
-    """A column whose every call is also asked for what no value of the result tells."""
-
-    def call(self, concept: str, function: str, *args: Any, **kwargs: Any) -> Any:
-        """As in `Column`; nothing given is changed, nothing that comes back has a graph."""
-        given = [*map(self.take_in, args)], {n: self.take_in(v) for n, v in kwargs.items()}
-        before = flat(self.give_out(given))
-        result = getattr(getattr(self, concept), function)(*given[0], **given[1])
-        for name, value in flat(self.give_out(given)).items():
-            assert value.tobytes() == before[name].tobytes(), f"{function} changes argument {name}"
-        for name, value in flat([given, result]).items():
-            assert not getattr(value, "requires_grad", False), f"{function}: {name} has a graph"
-        return self.give_out(result)
-
-
-def load_column(name: str, config: pytest.Config) -> Column:
-    if reason := missing(name):
-        if config.getoption("--require-all"):
-            pytest.fail(reason)
-        pytest.skip(reason)
-    return StrictColumn(name)
 
 
 @pytest.fixture(params=COLUMNS)

@@ -11,7 +11,8 @@ from collections.abc import Iterator, Sequence
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
-from triptych.columns import COLUMNS, DISPLAY_NAMES, UnknownNameError, concepts
+from triptych.names import COLUMNS, DISPLAY_NAMES, UnknownNameError
+from triptych.source.parse import concepts
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -134,28 +135,29 @@ def _console(*, quiet: bool = False) -> "Console":
 
 
 def _compare(options: argparse.Namespace) -> int:
-    from triptych import compare, show
-    from triptych.calls import usable
+    from triptych import comparison, names
+    from triptych.agreement import exhibits
+    from triptych.column import usable
 
-    known = tuple(dict.fromkeys(exhibit.concept for exhibit in compare.EXHIBITS))
+    known = tuple(dict.fromkeys(exhibit.concept for exhibit in exhibits.EXHIBITS))
     if options.concept not in (None, *known):
         raise UnknownNameError("concept", options.concept, known)
     if reason := usable(options.device):
         print(f"triptych compare: {reason}", file=sys.stderr)
         return 2
-    outcome = show.compare(
+    outcome = comparison.compare(
         _console(quiet=options.json),
-        dtypes=(options.dtype,) if options.dtype else compare.DTYPES,
+        dtypes=(options.dtype,) if options.dtype else names.DTYPES,
         device=options.device,
         concept=options.concept,
     )
     if options.json:
-        print(json.dumps(show.as_json(outcome), indent=1))
+        print(json.dumps(comparison.as_json(outcome), indent=1))
     return 1 if outcome.failures else 0
 
 
 def _read(options: argparse.Namespace) -> int:
-    from triptych import reader
+    from triptych.source import reader
 
     console = _console()
     shown = {"dim_same": options.dim_same, "code_only": options.code}
@@ -185,7 +187,7 @@ def _columns(name: str | None) -> tuple[str, ...]:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from triptych.calls import missing, usable
+    from triptych.column import missing, usable
     from triptych.run import run, together
 
     if options.concept not in concepts():
@@ -209,39 +211,39 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _claims(options: argparse.Namespace) -> int:
-    from triptych import claims, verdicts
+    from triptych.claims import book, tables, verdicts
 
     chosen = _columns(options.column)
-    wanted = claims.named(options.id) if options.id else claims.claims()
+    wanted = book.named(options.id) if options.id else book.claims()
     if options.errata:
         wanted = tuple(claim for claim in wanted if claim.erratum)
-    results = claims.check_all(chosen, only=wanted)
+    results = verdicts.check_all(chosen, only=wanted)
     if options.json:
-        print(json.dumps(claims.as_records(results), indent=1, ensure_ascii=False))
+        print(json.dumps(verdicts.as_records(results), indent=1, ensure_ascii=False))
     elif [claim.id for claim in wanted] == [options.id]:
-        verdicts.explain(options.id, _console(), results)
+        tables.explain(options.id, _console(), results)
     else:
         console = _console()
-        verdicts.table(results, console)
-        console.print(claims.summary(results))
-    return 1 if any(result.verdict == claims.WRONG for result in results) else 0
+        tables.table(results, console)
+        console.print(verdicts.summary(results))
+    return 1 if any(result.verdict == verdicts.WRONG for result in results) else 0
 
 
 def _report(options: argparse.Namespace) -> int:
-    from triptych import report, timings
+    from triptych.timing import files, results, sheets
 
     try:
-        results = timings.load(options.files)
-        merged = timings.merge(results, options.baseline)
-        written = report.write(merged, options.out) if options.out else []
-    except (timings.ResultsError, OSError) as error:
+        found = results.load(options.files)
+        merged = results.merge(found, options.baseline)
+        written = files.write(merged, options.out) if options.out else []
+    except (results.ResultsError, OSError) as error:
         print(f"triptych report: {error}", file=sys.stderr)
         return 2
     if options.json:
-        print(json.dumps(report.as_json(merged), indent=1))
+        print(json.dumps(files.as_json(merged), indent=1))
     else:
         console = _console()
-        console.print(report.terminal(results, options.baseline))
+        console.print(sheets.terminal(found, options.baseline))
         for path in written:
             console.print(f"wrote {path}", markup=False, highlight=False, soft_wrap=True)
     return 0

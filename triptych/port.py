@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from triptych.agreement import DisagreementError, assert_within
+from triptych.agreement.measures import DisagreementError, assert_within
 from triptych.checks import dtype_name, kind
 
 FRAMEWORKS = {"torch": "PyTorch", "jax": "JAX", "numpy": "NumPy"}

@@ -23,11 +23,11 @@ from typing import Any
 
 import numpy as np
 
-from triptych import columns, data
-from triptych.calls import Column, precision
+from triptych import data, names
 from triptych.checks import check_device
-from triptych.columns import UnknownNameError
+from triptych.column import Column, precision
 from triptych.data import DOCUMENTS
+from triptych.names import UnknownNameError
 
 __all__ = ["DOCUMENTS", "DTYPES", "WIDTH", "main", "run", "together"]
 
@@ -49,8 +49,8 @@ def run(
     """Print what the documents print about a concept, computed by one column.
 
     Args:
-        concept: one of `columns.CONCEPTS`.
-        column: one of `columns.COLUMNS`; its framework is imported here.
+        concept: one of `names.CONCEPTS`.
+        column: one of `names.COLUMNS`; its framework is imported here.
         dtype: "float64" or "float32".
         device: one of the column's devices.
         write: called with each line, without its end.
@@ -61,9 +61,9 @@ def run(
         ModuleNotFoundError: the column's framework is not installed.
     """
     if concept not in _PRINTERS:
-        raise UnknownNameError("concept", concept, columns.CONCEPTS)
-    if column not in columns.COLUMNS:
-        raise UnknownNameError("column", column, columns.COLUMNS)
+        raise UnknownNameError("concept", concept, names.CONCEPTS)
+    if column not in names.COLUMNS:
+        raise UnknownNameError("column", column, names.COLUMNS)
     if dtype not in DTYPES:
         raise ValueError(f"run: dtype must be {' or '.join(map(repr, DTYPES))}, got {dtype!r}")
     here = Column(column, device)
@@ -91,7 +91,7 @@ def together(pages: Mapping[str, Sequence[str]]) -> Iterator[str]:
     shared: list[list[str]] = []
     own: list[list[list[str]]] = []
     for column, lines in pages.items():
-        mark = f"{columns.DISPLAY_NAMES[column]} |"
+        mark = f"{names.DISPLAY_NAMES[column]} |"
         shared.append([line for line in lines if not line.startswith(mark)])
         blocks: list[list[str]] = [[]]
         for line in lines:
@@ -102,10 +102,10 @@ def together(pages: Mapping[str, Sequence[str]]) -> Iterator[str]:
         own.append(blocks)
     if any(lines != shared[0] for lines in shared):
         for column, lines in pages.items():
-            yield from (f"== {columns.DISPLAY_NAMES[column]} ==", *lines, "")
+            yield from (f"== {names.DISPLAY_NAMES[column]} ==", *lines, "")
         return
     if len(pages) > 1:
-        yield f"== {' = '.join(columns.DISPLAY_NAMES[column] for column in pages)} =="
+        yield f"== {' = '.join(names.DISPLAY_NAMES[column] for column in pages)} =="
     for i, marked in enumerate(zip(*own, strict=True)):
         yield from itertools.chain.from_iterable(marked)
         yield from shared[0][i : i + 1]
@@ -146,7 +146,7 @@ class _Page:
 
     def __init__(self, column: Column, dtype: str, write: Write) -> None:
         self.column = column
-        self.name = columns.DISPLAY_NAMES[column.name]
+        self.name = names.DISPLAY_NAMES[column.name]
         self.call = column.call
         self.dtype = dtype
         self.write = write

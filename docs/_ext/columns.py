@@ -1,6 +1,6 @@
 """The three columns as HTML: one grid for each function, its lines lined up.
 
-`triptych.columns` takes the sources apart and lines them up; this writes down what it found. The
+`triptych.source` takes the sources apart and lines them up; this writes down what it found. The
 page is a grid whose rows are the aligned rows and whose columns are the files, in the order in
 which a person, a screen reader or the clipboard wants them: one file after the other. Each file
 also becomes a page of its own, to which the line numbers lead.
@@ -20,10 +20,13 @@ from pygments.lexers import PythonLexer
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
-from triptych import columns
-from triptych.columns import COLUMNS, DISPLAY_NAMES, Module, Row, Section
+from triptych import names
+from triptych.names import COLUMNS, DISPLAY_NAMES
+from triptych.source import parse
+from triptych.source.align import Row
+from triptych.source.parse import Module, Section
 
-TITLES = {columns.DOCSTRING: "Module docstring", columns.IMPORTS: "Imports"}
+TITLES = {parse.DOCSTRING: "Module docstring", parse.IMPORTS: "Imports"}
 
 
 def setup(app: Sphinx) -> dict[str, Any]:
@@ -45,20 +48,20 @@ class Columns(SphinxDirective):
 
     def run(self) -> list[nodes.Node]:
         """One section for each function, so that each has an anchor and is found by a search."""
-        modules = columns.load(self.arguments[0])
+        modules = parse.load(self.arguments[0])
         for module in modules:
-            self.env.note_dependency(columns.directory(module.column) / f"{module.concept}.py")
+            self.env.note_dependency(parse.directory(module.column) / f"{module.concept}.py")
         up = root(self.env.docname)
         if len(self.arguments) > 1:
-            part = columns.find(modules, self.arguments[1])[0]
+            part = parse.find(modules, self.arguments[1])[0]
             if "code" in self.options:
                 part = without_docstring(part)
             return [raw(section_html(part, modules, up))]
-        parts = columns.sections(modules)
+        parts = parse.sections(modules)
         made: list[nodes.Node] = [raw(_contents(parts) + _bar())]
         for part in parts:
             section = nodes.section(ids=[anchor(part)], names=[anchor(part)])
-            is_code = part.kind in (columns.FUNCTION, columns.CLASS)
+            is_code = part.kind in (parse.FUNCTION, parse.CLASS)
             title = nodes.literal(text=part.name) if is_code else nodes.Text(_title(part))
             section += nodes.title(part.name, "", title)
             boxes = [traps.box(trap, up) for trap in traps.at(modules[0].concept, part.name)]
@@ -79,7 +82,7 @@ def root(docname: str) -> str:
 
 def anchor(section: Section) -> str:
     """The id of a section; a function has its own name."""
-    own = section.kind in (columns.FUNCTION, columns.CLASS)
+    own = section.kind in (parse.FUNCTION, parse.CLASS)
     return section.name if own else f"{section.kind}-{section.name}".rstrip("-")
 
 
@@ -91,7 +94,7 @@ def _contents(parts: Sequence[Section]) -> str:
     links = "".join(
         f'<li><a href="#{anchor(part)}"><code>{part.name}</code></a></li>'
         for part in parts
-        if part.kind == columns.FUNCTION and not part.name.startswith("_")
+        if part.kind == parse.FUNCTION and not part.name.startswith("_")
     )
     return f'<nav class="tp-contents" aria-label="Functions"><ul>{links}</ul></nav>'
 
@@ -121,8 +124,8 @@ def section_html(section: Section, modules: Sequence[Module], up: str) -> str:
     """The grid of one section.
 
     Args:
-        section: from `columns.sections` or `columns.find`.
-        modules: the three files, from `columns.load`.
+        section: from `parse.sections` or `parse.find`.
+        modules: the three files, from `parse.load`.
         up: the way from the page to the top of the site, "../" or "".
     """
     rows = section.rows()
@@ -134,7 +137,7 @@ def section_html(section: Section, modules: Sequence[Module], up: str) -> str:
 def without_docstring(section: Section) -> Section:
     """The section of a function with code only; its lines keep their numbers."""
 
-    def code(block: columns.Block) -> columns.Block:
+    def code(block: parse.Block) -> parse.Block:
         tree = ast.parse("\n".join(cell.text for cell in block.cells)).body[0]
         assert isinstance(tree, ast.FunctionDef | ast.ClassDef)
         first = tree.body[0]
@@ -148,8 +151,8 @@ def without_docstring(section: Section) -> Section:
 
 def function_html(concept: str, function: str, up: str) -> str:
     """The grid of one function, without the helpers that it uses."""
-    modules = columns.load(concept)
-    return section_html(columns.find(modules, function)[0], modules, up)
+    modules = parse.load(concept)
+    return section_html(parse.find(modules, function)[0], modules, up)
 
 
 def _pane(section: Section, rows: Sequence[Row], module: Module, index: int, up: str) -> str:
@@ -212,8 +215,8 @@ def _code(text: str, highlighted: str) -> str:
 
 def source_pages(app: Sphinx) -> Iterator[tuple[str, dict[str, Any], str]]:
     """A page for each file of the columns, every line with an anchor."""
-    for concept in (*columns.concepts(), columns.BOUNDARY):
-        for module in columns.load(concept):
+    for concept in (*parse.concepts(), names.BOUNDARY):
+        for module in parse.load(concept):
             name = f"source/{module.path.removesuffix('.py')}"
             body = "".join(
                 f'<div class="tp-line" id="L{number}"><a class="tp-no" href="#L{number}">{number}'
@@ -223,7 +226,7 @@ def source_pages(app: Sphinx) -> Iterator[tuple[str, dict[str, Any], str]]:
                 )
             )
             back = ""
-            if concept in columns.CONCEPTS:
+            if concept in names.CONCEPTS:
                 back = f'<p><a href="../../concepts/{concept}.html">Beside the other two</a></p>'
             title = html.escape(module.path)
             text = f'<h1>{title}</h1>{back}<div class="tp-source highlight">{body}</div>'

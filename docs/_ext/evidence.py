@@ -21,8 +21,8 @@ from sphinx.application import Sphinx
 from sphinx.errors import ExtensionError
 from sphinx.util import logging
 
-from triptych.calls import FRAMEWORKS, missing
-from triptych.columns import COLUMNS
+from triptych.column import missing
+from triptych.names import COLUMNS, FRAMEWORKS
 
 ROOT = Path(__file__).absolute().parents[2]
 READ = (*COLUMNS, "triptych", "docs/_ext/evidence.py")
@@ -100,7 +100,7 @@ def fingerprint(job: Sequence[str]) -> str:
 def _files(names: Sequence[str]) -> Iterator[Path]:
     for name in names:
         path = ROOT / name
-        found = sorted(path.glob("*")) if path.is_dir() else [path]
+        found = sorted(path.rglob("*.[pct]*")) if path.is_dir() else [path]
         yield from (file for file in found if file.is_file())
 
 
@@ -122,22 +122,22 @@ def _start(job: Sequence[str], file: Path) -> str:
 
 def claims(column: str) -> list[dict[str, Any]]:
     """Every claim in a column, with what the pages say about it."""
-    from triptych import claims as book
+    from triptych.claims import verdicts
 
-    results = book.check_all((column,))
+    results = verdicts.check_all((column,))
     wrong = [
         f"{r.claim.id}: {r.text} instead of {r.expected}"
         for r in results
-        if r.verdict == book.WRONG
+        if r.verdict == verdicts.WRONG
     ]
     if wrong:
         raise SystemExit("\n".join(wrong))
-    return book.as_records(results)
+    return verdicts.as_records(results)
 
 
 def agreement(dtype: str) -> list[dict[str, Any]]:
     """The rows of the agreement table, in one dtype."""
-    from triptych.compare import agreement as measured
+    from triptych.agreement.exhibits import agreement as measured
 
     rows = list(measured((dtype,)))
     apart = [f"{r.concept}, {r.quantity}, {r.pair}: {r.note}" for r in rows if not r.holds]

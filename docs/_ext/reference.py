@@ -5,7 +5,8 @@ from typing import Any
 
 from sphinx.application import Sphinx
 
-from triptych import columns
+from triptych import names
+from triptych.source import parse
 
 
 def setup(app: Sphinx) -> dict[str, Any]:
@@ -36,10 +37,10 @@ def signature(
 ) -> tuple[str, str] | None:
     """The signature of a column's function as its file has it: the shapes are the documentation."""
     package, _, rest = name.partition(".")
-    if package not in columns.COLUMNS or what != "function":
+    if package not in names.COLUMNS or what != "function":
         return None
     concept, _, function = rest.rpartition(".")
-    module = columns.load_column(package, concept or columns.BOUNDARY)
+    module = parse.load_column(package, concept or names.BOUNDARY)
     found = {d.name: d for d in module.definitions}.get(function)
     if found is None:
         return None

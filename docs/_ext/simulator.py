@@ -10,8 +10,8 @@ from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
-from triptych import columns
-from triptych.columns import COLUMNS, DISPLAY_NAMES
+from triptych.names import COLUMNS, DISPLAY_NAMES
+from triptych.source import parse
 
 SCRIPTS = ("engine", "formula", "drawing", "view", "simulator")
 """In the order in which they need each other; `defer` keeps it."""
@@ -30,8 +30,8 @@ class Simulator(SphinxDirective):
         """The code first: it is there for readers without a script, too."""
         data = self.env.triptych["simulator"][""]  # type: ignore[attr-defined]
         for concept in {name.split(".")[0] for name in _functions(data)}:
-            for module in columns.load(concept):
-                self.env.note_dependency(columns.directory(module.column) / f"{concept}.py")
+            for module in parse.load(concept):
+                self.env.note_dependency(parse.directory(module.column) / f"{concept}.py")
         return [raw(_code(data) + _data(data) + _scripts())]
 
 

@@ -13,9 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from triptych import claims, columns
-from triptych.calls import Column, precision
-from triptych.columns import COLUMNS, DISPLAY_NAMES
+from triptych.claims import book
+from triptych.column import Column, precision
+from triptych.names import COLUMNS, DISPLAY_NAMES
+from triptych.source import parse
 
 SECTION = "Gradients of small graphs"
 """The claims about the documents' graphs; each graph is named by the first two parts of an id."""
@@ -94,8 +95,8 @@ def simulator_data() -> dict[str, Any]:
 
 
 def _documents_graphs() -> Iterator[dict[str, Any]]:
-    groups: dict[str, list[claims.Claim]] = defaultdict(list)
-    for claim in claims.claims():
+    groups: dict[str, list[book.Claim]] = defaultdict(list)
+    for claim in book.claims():
         if claim.section == SECTION:
             groups["-".join(claim.id.split("-")[:2])].append(claim)
     if not groups:
@@ -107,7 +108,7 @@ def _documents_graphs() -> Iterator[dict[str, Any]]:
             raise ValueError(f"{first.id}: {first.call} is no call, so it names no graph")
         concept, function = ast.unparse(call.func).split(".")
         (definition,) = (
-            d for d in columns.load_column("numpy_ref", concept).functions if d.name == function
+            d for d in parse.load_column("numpy_ref", concept).functions if d.name == function
         )
         inputs = [p.name for p in definition.parameters]
         values = [float(ast.literal_eval(a)) for a in call.args]
@@ -324,7 +325,7 @@ def bindings(column: str, function: str) -> Lines:
         function: with its concept, "gradients.chain".
     """
     concept, name = function.split(".")
-    module = columns.load_column(column, concept)
+    module = parse.load_column(column, concept)
     tree = ast.parse("\n".join(module.lines))
     body = next(n for n in tree.body if isinstance(n, ast.FunctionDef) and n.name == name)
     local = {n.name: n for n in body.body if isinstance(n, ast.FunctionDef)}
@@ -369,11 +370,11 @@ def _span(node: ast.stmt) -> range:
 # The code
 
 
-def code_section(function: str) -> tuple[columns.Section, tuple[columns.Module, ...]]:
+def code_section(function: str) -> tuple[parse.Section, tuple[parse.Module, ...]]:
     """A function in the three columns, without its docstring: beside a step only code is read."""
     concept, name = function.split(".")
-    modules = columns.load(concept)
-    section = columns.find(modules, name)[0]
+    modules = parse.load(concept)
+    section = parse.find(modules, name)[0]
     blocks = []
     for module, block in zip(modules, section.blocks, strict=True):
         tree = ast.parse("\n".join(module.lines))

@@ -17,9 +17,11 @@ from sphinx.application import Sphinx
 from sphinx.errors import ExtensionError
 from sphinx.util.docutils import SphinxDirective
 
-from triptych import claims, columns, plots, report, timings
-from triptych.columns import COLUMNS, CONCEPTS, DISPLAY_NAMES, UnknownNameError
+from triptych.claims import book, verdicts
 from triptych.data import DOCUMENTS
+from triptych.names import COLUMNS, CONCEPTS, DISPLAY_NAMES, UnknownNameError
+from triptych.source import parse
+from triptych.timing import plots, results, sheets, words
 
 
 def setup(app: Sphinx) -> dict[str, Any]:
@@ -37,12 +39,12 @@ def complete(app: Sphinx, env: Any) -> None:
     Raises:
         ExtensionError: something is missing; the message names it.
     """
-    pages = {f"concepts/{concept}" for concept in columns.concepts()}
+    pages = {f"concepts/{concept}" for concept in parse.concepts()}
     absent = [f"no page docs/{page}.md" for page in sorted(pages - env.found_docs)]
     absent += [
         f"claim {claim.id} stands on no page: {{claims}} is missing for "
         + places()[claim.id][0].partition(".")[0]
-        for claim in claims.claims()
+        for claim in book.claims()
         if claim.id not in env.triptych["shown"]
     ]
     if absent:
@@ -93,12 +95,12 @@ def places() -> Mapping[str, tuple[str, ...]]:
 
     A claim that names none (the data, say) belongs to the concept of most of its section.
     """
-    direct = {claim.id: _functions(claim) for claim in claims.claims()}
+    direct = {claim.id: _functions(claim) for claim in book.claims()}
     found = {}
-    for claim in claims.claims():
+    for claim in book.claims():
         neighbours = Counter(
             place.partition(".")[0]
-            for other in claims.claims()
+            for other in book.claims()
             if other.section == claim.section
             for place in direct[other.id][:1]
         )
@@ -108,7 +110,7 @@ def places() -> Mapping[str, tuple[str, ...]]:
     return found
 
 
-def _functions(claim: claims.Claim) -> tuple[str, ...]:
+def _functions(claim: book.Claim) -> tuple[str, ...]:
     trees = [
         ast.parse(call, mode="eval") for call in (claim.call, *reversed(list(claim.names.values())))
     ]
@@ -137,11 +139,11 @@ class Claims(_Shown):
                 raise UnknownNameError("concept", concept, CONCEPTS)
             chosen = [
                 claim
-                for claim in claims.claims()
+                for claim in book.claims()
                 if any(place.partition(".")[0] == concept for place in places()[claim.id])
             ]
         else:
-            chosen = list(claims.mistakes())
+            chosen = list(book.mistakes())
         self.env.triptych["shown"].update(claim.id for claim in chosen)  # type: ignore[attr-defined]
         if not chosen:
             return "<p>The documents print nothing about it.</p>"
@@ -154,7 +156,7 @@ class Claims(_Shown):
             f"</thead>{body}</table></div>"
         )
 
-    def group(self, group: Sequence[claims.Claim], rows: Mapping[str, Any]) -> str:
+    def group(self, group: Sequence[book.Claim], rows: Mapping[str, Any]) -> str:
         """The claims about one thing, under a heading."""
         first = group[0]
         title = f"{first.source} · {first.about}" if first.about else first.source
@@ -172,12 +174,12 @@ class Claims(_Shown):
                 made.append(why)
         return f"<tbody>{heading}{''.join(made)}</tbody>"
 
-    def row(self, claim: claims.Claim, row: Sequence[Mapping[str, Any]]) -> str:
+    def row(self, claim: book.Claim, row: Sequence[Mapping[str, Any]]) -> str:
         """One claim in three columns."""
         verdicts = {record["verdict"] for record in row}
         verdict = next(
             v
-            for v in (claims.ERRATUM, claims.DIFFERS, claims.HOLDS, claims.MISSING)
+            for v in (verdicts.ERRATUM, verdicts.DIFFERS, verdicts.HOLDS, verdicts.MISSING)
             if v in verdicts
         )
         cells = "".join(
@@ -189,7 +191,7 @@ class Claims(_Shown):
         shown = html.escape(claim.what)
         name = f'<a href="{target}">{shown}</a>' if function else shown
         printed = html.escape(claim.printed)
-        if verdict == claims.ERRATUM:
+        if verdict == verdicts.ERRATUM:
             printed = f"<s>{printed}</s>"
         dtype = ' <span class="tp-muted">float32</span>' if claim.dtype == "float32" else ""
         return (
@@ -198,11 +200,11 @@ class Claims(_Shown):
         )
 
 
-SIGNS = {claims.HOLDS: "✓", claims.DIFFERS: "≠", claims.ERRATUM: "✗", claims.MISSING: "-"}
+SIGNS = {verdicts.HOLDS: "✓", verdicts.DIFFERS: "≠", verdicts.ERRATUM: "✗", verdicts.MISSING: "-"}
 
 
-def _groups(chosen: Iterable[claims.Claim]) -> Iterable[list[claims.Claim]]:
-    group: list[claims.Claim] = []
+def _groups(chosen: Iterable[book.Claim]) -> Iterable[list[book.Claim]]:
+    group: list[book.Claim] = []
     for claim in chosen:
         if group and (claim.source, claim.about) != (group[0].source, group[0].about):
             yield group
@@ -224,7 +226,7 @@ class ClaimsSummary(_Shown):
     def shown(self) -> str:
         """One sentence."""
         rows = self.claim_rows().values()
-        wrong = sum(any(r["verdict"] == claims.ERRATUM for r in row) for row in rows)
+        wrong = sum(any(r["verdict"] == verdicts.ERRATUM for r in row) for row in rows)
         return (
             f"<p><strong>{len(rows)}</strong> numbers, shapes and behaviours of five tutorials, "
             f"checked in three columns: <strong>{len(rows) - wrong}</strong> hold, "
@@ -348,7 +350,7 @@ class Timing(_Shown):
             if (ROOT / "benchmarks" / f"bench_{concept}.py").is_file():
                 raise ExtensionError(f"{self.env.docname}: no timing results for {concept!r}")
             return "<p>It has no benchmark of its own.</p>"
-        return _machines(results) + "".join(
+        return machine_lines(results) + "".join(
             _timed(results, task, rows) + ("" if concept else self.plots(tuple(paths), task))
             for task, rows in tasks.items()
             if rows
@@ -365,20 +367,20 @@ class Timing(_Shown):
 
 
 @cache
-def timing(paths: Sequence[Path]) -> timings.Results:
+def timing(paths: Sequence[Path]) -> results.Results:
     """The results, read once in a build.
 
     Raises:
         ExtensionError: a file is missing or is no results file; the message names it.
     """
     try:
-        return timings.merge(timings.load(paths))
-    except timings.ResultsError as error:
+        return results.merge(results.load(paths))
+    except results.ResultsError as error:
         raise ExtensionError(f"timing results: {error}") from error
 
 
 @cache
-def timing_plots(paths: Sequence[Path]) -> Mapping[str, list[report.Picture]]:
+def timing_plots(paths: Sequence[Path]) -> Mapping[str, list[sheets.Picture]]:
     """The plots of each task, drawn once in a build."""
     results = timing(paths)
     return {task: plots.draw(results, task, rows) for task, rows in results.tasks.items()}
@@ -395,9 +397,9 @@ def write_plots(app: Sphinx, exception: Exception | None) -> None:
                 (folder / plot.file).write_text(plot.svg, encoding="utf-8")
 
 
-def _timed(results: timings.Results, task: str, rows: list[timings.Row]) -> str:
+def _timed(results: results.Results, task: str, rows: list[results.Row]) -> str:
     """A task: a line for each column, mode and place, with the time of a step at each batch."""
-    lines: dict[tuple[str, ...], dict[int | None, timings.Row]] = {}
+    lines: dict[tuple[str, ...], dict[int | None, results.Row]] = {}
     for row in rows:
         about = (", ".join(row.label), results.name(row.side), row.dtype)
         lines.setdefault(about, {})[row.batch] = row
@@ -410,7 +412,7 @@ def _timed(results: timings.Results, task: str, rows: list[timings.Row]) -> str:
         f"{''.join(_time(by.get(batch)) for batch in batches)}</tr>"
         for about, by in lines.items()
     )
-    notes = "".join(f"<p>{html.escape(note)}</p>" for note in report.notes(results, rows))
+    notes = "".join(f"<p>{html.escape(note)}</p>" for note in sheets.notes(results, rows))
     return (
         f'<h3>{html.escape(task)}</h3><div class="tp-scroll" tabindex="0" role="region" '
         f'aria-label="{html.escape(task)}"><table class="tp-table tp-times"><thead><tr>{head}</tr>'
@@ -418,17 +420,17 @@ def _timed(results: timings.Results, task: str, rows: list[timings.Row]) -> str:
     )
 
 
-def _time(row: timings.Row | None) -> str:
+def _time(row: results.Row | None) -> str:
     if row is None:
         return "<td></td>"
     if row.time is None:
         return f"<td>{row.status}</td>"
-    noisy = " !" if row.time.spread > report.NOISY else ""
+    noisy = " !" if row.time.spread > words.NOISY else ""
     spread = f"spread {row.time.spread:.0%}; {row.time.rounds} rounds, {len(row.time.medians)} runs"
-    return f'<td title="{spread}">{report.duration(row.time.median)}{noisy}</td>'
+    return f'<td title="{spread}">{words.duration(row.time.median)}{noisy}</td>'
 
 
-def _machines(results: timings.Results) -> str:
+def machine_lines(results: results.Results) -> str:
     """Where it was measured: a line for each set-up."""
     lines = []
     for letter, setup in results.setups.items():

@@ -13,8 +13,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from triptych import columns
-from triptych.columns import COLUMNS, DISPLAY_NAMES
+from triptych import names
+from triptych.names import COLUMNS, DISPLAY_NAMES
+from triptych.source import parse
 
 FILE = Path(__file__).absolute().parent.parent / "traps.toml"
 KEYS = dict(zip(COLUMNS, ("numpy", "torch", "jax"), strict=True))
@@ -52,8 +53,8 @@ def load() -> tuple[Trap, ...]:
         for place in entry["at"]:
             concept, _, function = place.partition(".")
             try:
-                columns.find(columns.load(concept), function)
-            except columns.UnknownNameError as error:
+                parse.find(parse.load(concept), function)
+            except names.UnknownNameError as error:
                 raise TrapError(f"traps.toml: {name}: {error}") from error
         code = {column: entry[key].strip() for column, key in KEYS.items() if key in entry}
         if not code:

@@ -9,8 +9,8 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 
-from triptych import columns
-from triptych.columns import COLUMNS, CONCEPTS
+from triptych.names import COLUMNS, CONCEPTS
+from triptych.source import parse
 
 ROOT = Path(__file__).resolve().parents[2]
 CONCEPT_PAGES = [f"concepts/{concept}.html" for concept in CONCEPTS]
@@ -141,11 +141,11 @@ def test_the_lines_are_the_files(visit: Visit, concept: str) -> None:
             [...document.querySelectorAll(`[data-column=${column}] .tp-line[data-line]`)].map(
                 (line) => [Number(line.dataset.line), line.lastChild.textContent])]))"""
     )
-    for module in columns.load(concept):
+    for module in parse.load(concept):
         kept = {
             cell.line: cell.text
             for block in module.blocks
-            if block.kind != columns.MAIN
+            if block.kind != parse.MAIN
             for cell in block.cells
         }
         assert dict(shown[module.column]) == kept
@@ -224,7 +224,7 @@ def test_deep_links(visit: Visit, width: int) -> None:
     title = page.locator("#fit h3").bounding_box()
     assert bar["y"] + bar["height"] <= title["y"] + 2
     assert title["y"] < 450
-    for function in columns.load("classifier")[0].functions:
+    for function in parse.load("classifier")[0].functions:
         assert page.locator(f".tp-contents a[href='#{function.name}']").count() == 1
 
 
@@ -245,7 +245,7 @@ def test_copying_a_function(visit: Visit) -> None:
     page.get_by_role("button", name="Copy cube, PyTorch").click()
     page.wait_for_function("navigator.clipboard.readText().then((text) => text.length > 0)")
     copied = page.evaluate("navigator.clipboard.readText()")
-    source = {d.name: d.source for d in columns.load("gradients")[1].definitions}["cube"]
+    source = {d.name: d.source for d in parse.load("gradients")[1].definitions}["cube"]
     assert copied == source + "\n"
 
 

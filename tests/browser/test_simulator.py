@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 from numpy_ref import classifier, gradients, optimizers
-from triptych import columns
+from triptych import names
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "docs" / "_ext"))
 simulator_data = importlib.import_module("simulator_data")
@@ -247,7 +247,7 @@ def test_lit_lines_do_the_current_step(simulator: Page) -> None:
     }
     for step, texts in lines.items():
         click(simulator, "step", (step - steps(simulator)[0]))
-        for column, text in zip(columns.COLUMNS, texts, strict=True):
+        for column, text in zip(names.COLUMNS, texts, strict=True):
             lit = simulator.query_selector_all(f"#sim-code [data-column={column}] .tp-lit code")
             assert all(line.is_visible() for line in lit)
             code = "\n".join(line.inner_text().strip() for line in lit)
@@ -259,7 +259,7 @@ def test_lit_lines_do_the_current_step(simulator: Page) -> None:
 def test_every_step_lights_a_line_of_each_column(simulator: Page, key: str) -> None:
     graph = choose(simulator, key)
     for step in range(steps(simulator)[1]):
-        for column in columns.COLUMNS:
+        for column in names.COLUMNS:
             lit = simulator.query_selector_all(f"#sim-code [data-column={column}] .tp-lit")
             # NumPy derives softmax and cross-entropy together: there is no line for dL/dL = 1,
             # and JAX's value_and_grad computes the loss that PyTorch and NumPy name

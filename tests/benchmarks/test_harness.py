@@ -1,0 +1,725 @@
+"""Negative controls of the timing harness: every way to a wrong time is caught and shows none."""
+
+import contextlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import timeit
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from benchmarks import (
+    bench_classifier,
+    bench_gradients,
+    bench_linear_regression,
+    cases,
+    counts,
+    harness,
+    limits,
+    machine,
+    memory,
+)
+from benchmarks.cases import Case, InvalidRow, Target
+from triptych.column import Column, missing
+from triptych.names import COLUMNS
+
+ROOT = Path(__file__).resolve().parents[2]
+MODULES = (bench_classifier, bench_gradients, bench_linear_regression)
+
+pytestmark = pytest.mark.skipif(
+    any(map(missing, ("torch_impl", "jax_impl"))), reason="the benchmarks compare all columns"
+)
+
+
+class Rounds:
+    """pytest-benchmark's fixture, as far as the harness uses it: it runs the rounds."""
+
+    def __init__(self) -> None:
+        self.extra_info: dict[str, Any] = {}
+        self.has_error = False
+        self.group = ""
+        self.seconds: list[float] = []
+
+    def pedantic(self, target: Any, setup: Any, rounds: int) -> Any:
+        for _ in range(rounds):
+            arguments, _ = setup()
+            start = timeit.default_timer()
+            result = target(*arguments)
+            self.seconds.append(timeit.default_timer() - start)
+        return result
+
+
+def target_of(
+    run: Callable[..., Any], wait: Callable[[Any], Any] = lambda x: x, expected: float = 1.0
+) -> Target:
+    """A target that computes one number."""
+
+    def outputs(result: Any) -> cases.Outputs:
+        return {"result": np.asarray(result, dtype=np.float64).ravel()[:1]}
+
+    return Target(lambda: (), run, wait, outputs, lambda: {"result": np.array([expected])}, 1e-6)
+
+
+def case_of(target: Target, **fields: Any) -> Case:
+    known: dict[str, Any] = {"concept": "none", "task": "a task", "column": "numpy_ref"}
+    known |= {"mode": "as written", "batch": None, "steps": 1}
+    return Case(make=lambda case: target, **known | fields)
+
+
+def measured(target: Target, **fields: Any) -> Rounds:
+    rounds = Rounds()
+    harness.measure(case_of(target, **fields), rounds, threads=1, budget=0.01)
+    return rounds
+
+
+# a target that forgets to wait
+
+
+def long_work() -> Any:
+    """A product that takes far longer than its dispatch."""
+    import jax
+    import jax.numpy as jnp
+
+    def body(_: Any, x: Any) -> Any:
+        return x @ x / 1000
+
+    work = jax.jit(lambda x: jax.lax.fori_loop(0, 10, body, x))
+    ones = jnp.ones((1000, 1000), np.float32)
+    return lambda: work(ones)
+
+
+def test_a_target_that_forgets_to_wait_is_caught() -> None:
+    from jax_impl import synchronize
+
+    work = long_work()
+    # the same work, waited for, passes: it is the missing wait that is caught
+    assert len(measured(target_of(work, synchronize)).seconds) >= cases.FEWEST
+    with pytest.raises(InvalidRow, match="does not wait"):
+        measured(target_of(work))
+
+
+def test_unfinished_looks_into_every_corner() -> None:
+    class Pending:
+        def __init__(self, ready: bool) -> None:
+            self.ready = ready
+
+        def is_ready(self) -> bool:
+            return self.ready
+
+    done, pending = Pending(True), Pending(False)
+    assert harness.unfinished(({"a": [done, pending]}, 1.0))
+    assert not harness.unfinished(({"a": [done, done]}, np.ones(3)))
+
+
+# a planted wrong result
+
+
+def test_a_wrong_result_shows_no_time() -> None:
+    rounds = Rounds()
+    with pytest.raises(InvalidRow, match=r"disagrees: result is 1e-05 absolute off"):
+        harness.measure(case_of(target_of(lambda: 1 + 1e-5)), rounds, threads=1, budget=0.01)
+    assert rounds.seconds == []
+    assert rounds.extra_info == {}
+
+
+@pytest.mark.parametrize("wrong", [float("nan"), float("inf")])
+def test_a_result_that_is_no_number_shows_no_time(wrong: float) -> None:
+    with pytest.raises(InvalidRow):
+        measured(target_of(lambda: wrong))
+
+
+def test_a_missing_output_shows_no_time() -> None:
+    target = target_of(lambda: 1.0)._replace(outputs=lambda result: {})
+    with pytest.raises(InvalidRow, match="outputs"):
+        measured(target)
+
+
+@pytest.mark.parametrize("column", ["numpy_ref", "torch_impl", "jax_impl"])
+def test_a_wrong_learning_rate_shows_no_time(column: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    mode = bench_classifier.FASTEST[column, "cpu"]
+    case = bench_classifier.step_case(column, mode, 32)
+    harness.check(case, case.make(case))
+    target = case.make(case)
+    # what is expected comes from another rate than what is run
+    monkeypatch.setitem(bench_classifier.RATE, "sgd", 0.1001)
+    with pytest.raises(InvalidRow, match="disagrees"):
+        harness.check(case, target)
+
+
+@pytest.mark.parametrize(
+    ("peer", "optimizer"),
+    [
+        *((peer, "sgd") for peer in bench_classifier.PEERS),
+        *((peer, "adam") for peer in ("optax", "torch.optim")),
+    ],
+)
+def test_peers_do_the_same_work(peer: str, optimizer: str) -> None:
+    if package := machine.absent(peer):
+        pytest.skip(f"{package} is not installed")
+    case = bench_classifier.step_case(peer, bench_classifier.PEERS[peer], 32, optimizer)
+    with cases.precision("float32"):
+        target = case.make(case)
+        found = harness.check(case, target)
+    assert 0 < found["distance"] <= target.bound
+
+
+def test_another_adam_shows_no_time() -> None:
+    """scikit-learn adds epsilon before it takes out the bias of v: the paper has both forms."""
+    if package := machine.absent("scikit-learn"):
+        pytest.skip(f"{package} is not installed")
+    case = bench_classifier.step_case("scikit-learn", "as written", 32, "adam", dtype="float64")
+    with cases.precision("float64"):
+        target = case.make(case)
+        with pytest.raises(InvalidRow, match="disagrees"):
+            harness.check(case, target)
+
+
+# a compilation inside the clock
+
+
+def test_compiling_in_every_round_is_caught() -> None:
+    import jax
+
+    def cold() -> Any:
+        return jax.jit(lambda x: x + 1)(0.0)
+
+    with pytest.raises(InvalidRow, match="compiles in every round"):
+        measured(target_of(cold, jax.block_until_ready))
+
+
+def test_compiling_with_torch_in_every_round_is_caught() -> None:
+    import torch
+
+    def cold() -> Any:
+        torch._dynamo.reset()
+        return torch.compile(lambda x: x + 1, backend="eager")(torch.zeros(()))
+
+    with pytest.raises(InvalidRow, match="compiles in every round"):
+        measured(target_of(cold))
+
+
+def test_a_late_compilation_takes_the_time_away() -> None:
+    import jax
+
+    calls = []
+
+    def late() -> Any:
+        calls.append(1)
+        size = 2 if len(calls) == 8 else 1  # after the warm-up, among the timed rounds
+        return jax.jit(lambda x: x + 1)(np.zeros(size)) if len(calls) in (1, 8) else np.ones(1)
+
+    rounds = Rounds()
+    with pytest.raises(InvalidRow, match="inside the timed rounds"):
+        harness.measure(
+            case_of(target_of(late, jax.block_until_ready)), rounds, threads=1, budget=0.0
+        )
+    assert rounds.has_error
+    assert rounds.extra_info == {}
+
+
+# the floor
+
+
+def test_an_empty_step_measures_the_floor() -> None:
+    column = Column("jax_impl")
+    steps = limits._empty_steps(column)
+    target = target_of(steps)._replace(outputs=lambda _: {"result": np.ones(1)})
+    rounds = measured(target, steps=limits.EMPTY_STEPS)
+    floor = float(np.median(rounds.seconds)) / limits.EMPTY_STEPS
+    seconds = min(timeit.repeat(steps, number=1, repeat=5)) / limits.EMPTY_STEPS
+    # other work on the machine can slow either down
+    assert seconds / 5 < floor < seconds * 5
+    # a dispatch is a matter of microseconds: neither nothing nor a compilation
+    assert 1e-7 < floor < 1e-3
+
+
+def test_the_limits_hold_the_floor_of_one_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "SIDE", {"cpu": 8})
+    monkeypatch.setattr(limits, "TRIADS", (8,))
+    floors = {
+        limit["column"]: limit["value"]
+        for limit in limits.limits("cpu", 1)
+        if limit["quantity"] == "dispatch"
+    }
+    assert floors.keys() == {name for name in COLUMNS if not missing(name)}
+    for name, floor in floors.items():
+        steps = limits._empty_steps(Column(name))
+        seconds = min(timeit.repeat(steps, number=1, repeat=5)) / limits.EMPTY_STEPS
+        assert seconds / 5 < floor < seconds * 5
+
+
+def test_empty_steps_are_chained_and_waited_for() -> None:
+    waited: list[np.ndarray] = []
+    column: Any = SimpleNamespace(name="numpy_ref", take_in=np.copy, synchronize=waited.append)
+    limits._empty_steps(column)()
+    assert [value.tolist() for value in waited] == [[limits.EMPTY_STEPS]]
+
+
+# no GPU, no compiler, no peer
+
+
+def test_no_gpu_is_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    import jax_impl
+    import torch_impl
+
+    for boundary in (torch_impl, jax_impl):
+        monkeypatch.setattr(boundary, "devices", lambda: ("cpu",))
+    lines = machine.not_run()
+    assert [line["why"] for line in lines if line["what"] == "torch_impl, jax_impl on cuda"] == [
+        "no CUDA device: none that torch_impl or jax_impl can use"
+    ]
+    assert machine.devices() == ["cpu"]
+    assert not machine.runs("torch_impl", "as_written", "cuda")
+
+
+def test_no_cpp_compiler_is_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    from torch_impl import execution
+
+    monkeypatch.setattr(execution, "_no_cpp_compiler", lambda: "needs a C++ compiler")
+    expected = {"what": "torch_impl, compiled step, cpu", "why": "needs a C++ compiler"}
+    assert expected in machine.not_run()
+    assert not machine.runs("torch_impl", "compiled_step", "cpu")
+    for case in bench_classifier.cases():
+        assert (case.column, case.mode, case.device) != ("torch_impl", "compiled step", "cpu")
+
+
+def test_a_missing_peer_is_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machine, "_version", lambda package: None)
+    assert {line["what"] for line in machine.not_run()} >= {"scikit-learn", "autograd", "optax"}
+
+
+# which rows run
+
+
+@pytest.mark.parametrize("devices", [["cpu"], ["cpu", "cuda"]])
+def test_sixty_rows_at_most_by_default(devices: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    rows: list[Case] = []
+    for module in MODULES:
+        monkeypatch.setattr(module, "devices", lambda: devices)
+        monkeypatch.setattr(
+            module, "runs", lambda column, form, device: (column, device) != ("numpy_ref", "cuda")
+        )
+        rows += list(module.cases())
+    default = cases.chosen(rows, devices=devices)
+    assert 40 <= len(default) <= 60
+    everything = cases.chosen(rows, devices=devices, full=True, sweep=True)
+    assert len({case.id for case in everything}) == len(everything) == len(rows)
+    swept = {c.batch for c in everything if c.task == "classifier step, SGD"}
+    assert swept >= {4**power for power in range(11)} | {32, 1024, 32768}
+    twins = {(c.device, c.dtype) for c in everything if c.task.startswith("wide twin")}
+    assert twins == {("cpu", "float32")} | {
+        ("cuda", dtype) for dtype in ("float32", "tf32", "bfloat16") if "cuda" in devices
+    }
+
+
+# arithmetic
+
+
+def made_up(**fields: Any) -> dict[str, Any]:
+    case = case_of(target_of(lambda: 1.0), **fields)
+    return case.row(threads=1)
+
+
+def results_of(*rows: tuple[dict[str, Any], dict[str, float]]) -> dict[str, Any]:
+    limits: list[dict[str, Any]] = [
+        {"quantity": "flops", "dtype": "float32", "column": "numpy_ref", "value": 1e9},
+        {"quantity": "flops", "dtype": "float32", "column": "jax_impl", "value": 2e9},
+        {"quantity": "flops", "dtype": "float64", "column": "jax_impl", "value": 9e9},
+        {"quantity": "bytes", "dtype": None, "column": None, "value": 1e8, "size": 1000},
+        {"quantity": "cached bytes", "dtype": None, "column": None, "value": 4e8, "size": 100},
+        {"quantity": "dispatch", "dtype": None, "column": "jax_impl", "value": 1e-6},
+    ]
+    limits = [limit | {"device": "cpu", "threads": 1} for limit in limits]
+    return {
+        "machine_info": {"triptych": {"limits": limits}},
+        "benchmarks": [{"extra_info": info, "stats": stats} for info, stats in rows],
+    }
+
+
+def test_spread_and_its_mark() -> None:
+    rows = [(made_up(), {"median": 2.0, "iqr": iqr}) for iqr in (0.2, 0.21)]
+    limits.complete(results_of(*rows))
+    assert [info["spread"] for info, _ in rows] == [0.1, 0.105]
+    assert [info["noisy"] for info, _ in rows] == [False, True]
+
+
+@pytest.mark.parametrize(
+    ("fields", "binds", "seconds"),
+    [
+        # 2e6 flops at the best column's 2e9 a second
+        ({"flops": 2e6, "bytes": 1000}, "flops", 1e-3),
+        # a third of 301 bytes is more than the cached triad holds
+        ({"flops": 1, "bytes": 301}, "bytes", 3.01e-6),
+        # a third of 300 fits
+        ({"flops": 1, "bytes": 300, "column": "numpy_ref"}, "bytes", 7.5e-7),
+        # an empty step; in a loop of ten steps a tenth of one
+        ({"flops": 1, "bytes": 1}, "dispatch", 1e-6),
+        ({"flops": 1, "bytes": 1, "mode": "whole loop"}, "dispatch", 1e-7),
+        # a peer dispatches as the column does that it is built on
+        ({"flops": 1, "bytes": 1, "column": "optax"}, "dispatch", 1e-6),
+    ],
+)
+def test_the_limit_that_binds(fields: dict[str, Any], binds: str, seconds: float) -> None:
+    info = made_up(**{"column": "jax_impl", "steps": 10, **fields})
+    limits.complete(results_of((info, {"median": 0.02, "iqr": 0.0})))
+    assert info["limit"] == {
+        "binds": binds,
+        "seconds": pytest.approx(seconds),
+        "share": pytest.approx(seconds / 0.002),
+    }
+
+
+def test_a_row_without_a_limit_has_none() -> None:
+    info = made_up(flops=1e6, dtype="bfloat16", device="cuda")
+    limits.complete(results_of((info, {"median": 1.0, "iqr": 0.0})))
+    assert info["limit"] is None
+
+
+def test_break_even() -> None:
+    # 3 s to compile, and each step then saves 2 - 0.5 ms
+    assert limits.break_even(3.0, 0.5e-3, 2e-3) == pytest.approx(2000)
+    assert limits.break_even(3.0, 2e-3, 2e-3) is None
+
+
+@pytest.mark.parametrize(
+    ("compile_time", "expected"),
+    [({"lower": 1.0, "compile": 2.0}, 1500), ({"first": 3.0, "second": 1.0}, 1500)],
+)
+def test_break_even_is_against_the_same_column_as_written(
+    compile_time: dict[str, float], expected: float
+) -> None:
+    compiled = made_up(column="torch_impl", mode="compiled step", steps=10)
+    compiled["compile"] = compile_time
+    plain = made_up(column="torch_impl", mode="as written", steps=1)
+    other = made_up(column="numpy_ref", mode="as written", steps=1)
+    rows = [
+        (compiled, {"median": 10.0, "iqr": 0.0}),
+        (plain, {"median": 3.0, "iqr": 0.0}),
+        (other, {"median": 50.0, "iqr": 0.0}),
+    ]
+    limits.complete(results_of(*rows))
+    assert compiled["break_even_steps"] == pytest.approx(expected / 1000)
+    assert plain["break_even_steps"] is None
+
+
+def test_rounds_fill_the_budget() -> None:
+    assert harness.rounds_in(1.0, 0.01) == 100
+    assert harness.rounds_in(1.0, 10.0) == cases.FEWEST
+    assert harness.rounds_in(1.0, 1e-9) == cases.MOST
+
+
+def test_a_row_is_measured_with_fresh_state_each_round() -> None:
+    seen = []
+
+    def run(state: list[float]) -> float:
+        seen.append(tuple(state))
+        state.append(1.0)
+        return state[0]
+
+    target = target_of(run)._replace(start=lambda: ([1.0],))
+    rounds = measured(target)
+    assert set(seen) == {(1.0,)}
+    assert len(rounds.seconds) == cases.MOST
+    assert rounds.group == "a task"
+    assert rounds.extra_info["agreement"] == {"distance": 0.0, "unit": "absolute", "bound": 1e-6}
+    assert rounds.extra_info["status"] == "ok"
+
+
+# the analytic counts
+
+
+@pytest.mark.parametrize("batch", [32, 1024])
+@pytest.mark.parametrize("sizes", [(4, 16, 8, 3), (64, 128, 128, 10)])
+def test_counts_against_xla(sizes: tuple[int, ...], batch: int) -> None:
+    from jax_impl import classifier
+
+    column = Column("jax_impl")
+    params, x, t, _ = map(column.take_in, bench_classifier.arguments(batch, 1, sizes, "float32"))
+    compiled = classifier.loss_and_grads.__wrapped__.lower(params, x, t).compile()  # type: ignore[attr-defined]
+    cost = compiled.cost_analysis()
+    found = counts.classifier_step(sizes, batch, 4)
+    n = counts.parameters(sizes)
+    update = 2 * n
+    xla = cost["flops"] + cost["transcendentals"]
+    # a product is the same number of flops to both; what is element by element XLA fuses into
+    # more than one loop, and computes again in the second
+    products = batch * (2 * sum(counts.products(sizes)) + sum(counts.products(sizes)[1:]))
+    ours = found.flops - update - products
+    assert ours <= xla - products <= 2 * ours
+    # without what the gathering and the update move; XLA stores some results more than once
+    gathered = batch * (4 * 2 * sizes[0] + 4 * counts.WHOLE_NUMBER)
+    moved = found.bytes - gathered - 3 * 4 * n
+    assert moved <= cost["bytes accessed"] <= 2 * moved
+
+
+def test_inference_count_against_xla() -> None:
+    from jax_impl import classifier
+
+    column = Column("jax_impl")
+    given = bench_classifier.arguments(1024, 1, bench_classifier.SIZES, "float32")
+    params, x = (column.take_in(value) for value in given[:2])
+    compiled = classifier.probabilities.__wrapped__.lower(params, x).compile()  # type: ignore[attr-defined]
+    cost = compiled.cost_analysis()
+    found = counts.inference(bench_classifier.SIZES, 1024, 4)
+    products = 1024 * sum(counts.products(bench_classifier.SIZES))
+    ours = found.flops - products
+    assert ours <= cost["flops"] + cost["transcendentals"] - products <= 2 * ours
+    # XLA on a CPU gives each product, each bias and ReLU, and each line of softmax a pass
+    assert found.bytes <= cost["bytes accessed"] <= 2.5 * found.bytes
+
+
+def test_regression_count_against_xla() -> None:
+    from jax_impl import linear_regression
+
+    column = Column("jax_impl")
+    params, x, t = map(column.take_in, bench_linear_regression.samples(1024, "float32"))
+    compiled = linear_regression.loss_and_grads.__wrapped__.lower(params, x, t).compile()  # type: ignore[attr-defined]
+    found = counts.regression_epoch(1024, 4)
+    cost, memory = compiled.cost_analysis(), compiled.memory_analysis()
+    # XLA computes a residual again where it needs it rather than store it
+    assert found.flops <= cost["flops"] <= 2 * found.flops
+    results = memory.output_size_in_bytes - 4 - 8 * (1 + len(params))
+    assert found.bytes == memory.argument_size_in_bytes + results
+
+
+# reduced precision, memory, threads
+
+
+def test_tf32_is_switched_on_and_off_again() -> None:
+    import jax
+    import torch
+
+    config: Any = jax.config
+    with cases.precision("tf32"):
+        assert torch.get_float32_matmul_precision() == "high"
+        assert config.jax_default_matmul_precision == "tensorfloat32"
+    with cases.precision("float32"):
+        assert torch.get_float32_matmul_precision() == "highest"
+        assert config.jax_default_matmul_precision == "float32"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("column", ["torch_impl", "jax_impl"])
+def test_the_twin_in_bfloat16_is_held_to_its_eps(
+    column: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # no CUDA device is needed for the check itself
+    monkeypatch.setitem(bench_classifier.TWINS, "cpu", ((16, 32, 32, 8), 64))
+    mode = bench_classifier.FASTEST[column, "cpu"]
+    case = bench_classifier.twin_case(column, mode, dtype="bfloat16")
+    with cases.precision(case.dtype):
+        target = case.make(case)
+        found = harness.check(case, target)
+        # of the order of one eps of bfloat16: it was used, and it was measured in its own eps
+        assert 0.05 < found["distance"] < target.bound
+        exact = target.expected()
+        doubled = {k: v * (2 if k == "d fc1.weight" else 1) for k, v in exact.items()}
+        with pytest.raises(InvalidRow, match=r"d fc1\.weight"):
+            harness.check(case, target._replace(expected=lambda: doubled))
+
+
+def test_recording_a_cuda_graph_reads_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Everything but the device: a stand-in for a graph that refuses what a capture refuses."""
+    import torch
+
+    recording = []
+
+    class Stand:
+        replays = 0
+
+        def __init__(self, *_: Any) -> None:
+            pass
+
+        def wait_stream(self, _: Any) -> None:
+            pass
+
+        def replay(self) -> None:
+            Stand.replays += 1
+
+    @contextlib.contextmanager
+    def capture(_: Any) -> Iterator[None]:
+        recording.append(True)
+        yield
+        recording.pop()
+
+    def cpu(x: Any) -> Any:
+        assert not recording, "a copy to the host ends a capture"
+        return x
+
+    for name, stand in {
+        "Stream": Stand, "CUDAGraph": Stand, "current_stream": Stand,
+        "stream": contextlib.nullcontext, "graph": capture,
+    }.items():  # fmt: skip
+        monkeypatch.setattr(torch.cuda, name, stand)
+    monkeypatch.setattr(torch.Tensor, "cpu", cpu)
+    case = bench_classifier.step_case("torch_impl", "whole loop", 32)
+    target = case.make(case)
+    harness.check(case, target)
+    assert Stand.replays == 1
+    given = bench_classifier.arguments(32, 100, bench_classifier.SIZES, "float32")
+    column = Column("torch_impl")
+    with pytest.raises(AssertionError, match="ends a capture"):
+        column.execution._recorded(*map(column.take_in, given), 0.1)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the peak of the resident set is Linux's")
+def test_peak_memory_sees_what_is_gone_again() -> None:
+    watch = memory.PeakMemory(case_of(target_of(lambda: 1.0)))
+    np.ones(25_000_000)  # 200 MB, given back at once
+    peak = watch.read()
+    assert peak["device"] is None
+    assert 190e6 < (peak["host"] or 0) < 300e6
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the peak of the resident set is Linux's")
+def test_peak_memory_is_not_that_of_the_check() -> None:
+    """There another column computes as well, in float64."""
+    target = target_of(lambda: 1.0)._replace(expected=lambda: {"result": np.ones(25_000_000)[:1]})
+    assert measured(target).extra_info["peak_memory"]["host"] < 100e6
+
+
+BUSY = """
+import os, time
+from benchmarks import machine
+from triptych.column import Column
+
+def ticks():
+    spent = {}
+    for task in os.listdir("/proc/self/task"):
+        with open(f"/proc/self/task/{task}/stat") as stat:
+            spent[task] = sum(map(int, stat.read().rpartition(")")[2].split()[11:13]))
+    return spent
+
+for name in ("numpy_ref", "torch_impl", "jax_impl"):
+    product = limits._product(Column(name), "float32")
+    product()
+    before, start = ticks(), time.process_time()
+    while time.process_time() - start < 1:
+        product()
+    spent = [after - before.get(task, 0) for task, after in ticks().items()]
+    print(sum(one > 0.2 * sum(spent) for one in spent))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="threads are counted in /proc")
+@pytest.mark.parametrize("threads", [1, 2])
+def test_so_many_threads_compute(threads: int) -> None:
+    if machine.usable_cores() < threads:
+        pytest.skip(f"fewer than {threads} cores")
+    begin = (
+        "import os, sys; from benchmarks.machine import with_threads; "
+        f"os.execve(sys.executable, [sys.executable, '-c', sys.argv[1]], with_threads({threads}))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", begin, BUSY],
+        cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    busy = [int(line) for line in done.stdout.split()]
+    # XLA's pool is joined by the thread that calls it, so two may be three; one is one
+    assert busy == [1] * 3 if threads == 1 else min(busy) >= threads
+
+
+# the whole way: pytest --benchmark-only on a copy of the project
+
+
+@pytest.fixture
+def copy(tmp_path: Path) -> Path:
+    """The project with one test, small machine limits, and a mistake in JAX's linear regression."""
+    if not (ROOT / "pyproject.toml").exists():
+        pytest.skip("not a checkout of the project")
+    for folder in ("benchmarks", "numpy_ref", "torch_impl", "jax_impl", "triptych"):
+        shutil.copytree(ROOT / folder, tmp_path / folder)
+    for file in ("conftest.py", "pyproject.toml"):
+        shutil.copy(ROOT / file, tmp_path)
+    (tmp_path / "tests").mkdir()
+    (tmp_path / "tests/conftest.py").write_text("import os; os.environ['XLA_FLAGS'] = '--none'\n")
+    (tmp_path / "tests/test_one.py").write_text("def test_one():\n    pass\n")
+    _plant(tmp_path / "benchmarks/machine.py", "2**26, 2**20, 2**17, 2**14", "2**15, 2**14")
+    _plant(tmp_path / "benchmarks/machine.py", '"cpu": 2048', '"cpu": 64')
+    _plant(
+        tmp_path / "jax_impl/linear_regression.py",
+        'b = params["b"] - learning_rate * grads["b"]',
+        'b = params["b"] - learning_rate * 1.001 * grads["b"]',
+    )
+    return tmp_path
+
+
+def _plant(path: Path, right: str, wrong: str) -> None:
+    text = path.read_text()
+    assert text.count(right) == 1
+    path.write_text(text.replace(right, wrong))
+
+
+def _pytest(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    environment = {
+        k: v for k, v in os.environ.items() if not k.startswith(("TRIPTYCH", "PYTEST", "XLA"))
+    }
+    return subprocess.run(
+        [sys.executable, "-m", "pytest", *arguments],
+        cwd=folder, env=environment | {"PYTHONPATH": str(folder)},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+
+
+@pytest.mark.slow
+def test_a_plain_pytest_times_nothing(copy: Path) -> None:
+    done = _pytest(copy, "-q")
+    assert done.returncode == 0
+    assert "1 passed" in done.stdout
+    assert "skipped" not in done.stdout
+    assert "benchmark" not in done.stdout
+
+
+@pytest.mark.slow
+def test_a_planted_mistake_shows_no_time(copy: Path) -> None:
+    options = ["--benchmark-only", "--threads", "1", "--budget", "0.01", "-k", "regression"]
+    done = _pytest(copy, *options, "--benchmark-json", "results.json")
+    assert done.returncode == 1, done.stdout
+    results = json.loads((copy / "results.json").read_text())
+    ours = results["machine_info"]["triptych"]
+    (invalid,) = ours["rows"]
+    assert (invalid["column"], invalid["status"]) == ("jax_impl", "invalid")
+    assert invalid["reason"].startswith("disagrees: ")
+    timed = {entry["extra_info"]["column"] for entry in results["benchmarks"]}
+    assert timed == {"numpy_ref", "torch_impl", "autograd"} - {machine.absent("autograd")}
+    assert all(entry["extra_info"]["limit"] for entry in results["benchmarks"])
+    assert ours["threads"] == 1
+    # what the tests' conftest.py sets does not reach a benchmark
+    assert ours["flags"]["XLA_FLAGS"] is None
+    # the report ends the run: the row is there and has no time
+    report = done.stdout[done.stdout.index("linear regression, an epoch") :]
+    (line,) = [line for line in report.splitlines() if line.startswith("JAX, whole loop")]
+    assert line.split()[-1] == "invalid"
+    # the one test was not run
+    assert "test_one" not in done.stdout
+    assert "passed" in done.stdout
+    assert "skipped" not in done.stdout
+
+
+@pytest.mark.slow
+def test_repeatable_rows_are_a_setup_of_their_own(copy: Path) -> None:
+    options = ["--benchmark-only", "--deterministic", "--budget", "0.01", "-k", "graphs and jax"]
+    done = _pytest(copy, *options, "--benchmark-json", "results.json")
+    assert done.returncode == 0, done.stdout
+    results = json.loads((copy / "results.json").read_text())
+    flags = results["machine_info"]["triptych"]["flags"]
+    assert flags["deterministic"] is True
+    assert "--xla_gpu_deterministic_ops=true" in flags["XLA_FLAGS"]
+    # a report of JAX alone, against nothing
+    assert "JAX, compiled step" in done.stdout
+
+
+@pytest.mark.slow
+def test_more_threads_than_cores_are_refused(copy: Path) -> None:
+    done = _pytest(copy, "--benchmark-only", "--threads", "4096")
+    assert done.returncode == pytest.ExitCode.USAGE_ERROR
+    assert "--threads must be 1 to" in done.stderr

@@ -1,0 +1,141 @@
+"""Linear regression: the documents' logs, their mistakes, and NumPy and PyTorch bit by bit."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from triptych import data
+from triptych.agreement.measures import assert_within, first_parting
+
+FITTERS = ["fit", "fit_with_optimizer"]
+
+# epoch, then loss (before the update), w and b (after it), printed: what document A prints and
+# what is true (documents.md, section 6)
+LOG = {
+    0: ("22.6667, 1.87, 0.70", "27.6667, 2.27, 1.00"),
+    10: ("0.0570, 2.01, 0.95", "0.0009, 2.03, 0.92"),
+    20: ("0.0023, 2.00, 0.99", "0.0005, 2.03, 0.94"),
+    90: ("0.0000, 2.00, 1.00", "0.0000, 2.00, 0.99"),
+}
+
+
+def test_first_epoch_by_hand(column: Any, dtype: np.dtype) -> None:
+    params, x, t = data.line(dtype=str(dtype))
+    loss, grads = column.call("linear_regression", "loss_and_grads", params, x, t)
+    assert_within("loss", loss, np.array(83 / 3, dtype), 2, "ulp")
+    assert_within("dloss/dw", grads["w"], np.array(-68 / 3, dtype), 2, "ulp")
+    assert_within("dloss/db", grads["b"], np.array(-10, dtype), 2, "ulp")
+    assert loss == column.call("linear_regression", "loss", params, x, t)
+    # two too high at each point
+    high = {"w": dtype.type(2), "b": dtype.type(3)}
+    assert column.call("linear_regression", "loss", high, x, t) == 4
+    assert np.array_equal(
+        column.call("linear_regression", "predict", {"w": dtype.type(2), "b": dtype.type(1)}, x), t
+    )
+
+
+@pytest.mark.parametrize("fit", FITTERS)
+@pytest.mark.parametrize("epoch", LOG)
+def test_log_of_document_a(column: Any, dtype: np.dtype, fit: Any, epoch: Any) -> None:
+    params, x, t = data.line(dtype=str(dtype))
+    params, losses = column.call(
+        "linear_regression", fit, params, x, t, learning_rate=0.1, epochs=epoch + 1
+    )
+    printed, true = LOG[epoch]
+    found = f"{losses[-1]:.4f}, {params['w']:.2f}, {params['b']:.2f}"
+    assert found == true
+    assert found != printed
+
+
+@pytest.mark.parametrize("fit", FITTERS)
+def test_document_d_does_not_converge(column: Any, dtype: np.dtype, fit: Any) -> None:
+    params, x, t = data.doubled_line(dtype=str(dtype))
+    after, losses = column.call(
+        "linear_regression", fit, params, x, t, learning_rate=0.01, epochs=100
+    )
+    assert f"{after['w']:.3f} {after['b']:.3f} {losses[-1]:.4f}" == "1.745 0.579 0.0484"
+    for epochs, close in ((1786, False), (1787, True)):
+        after, _ = column.call(
+            "linear_regression", fit, params, x, t, learning_rate=0.01, epochs=epochs
+        )
+        assert (abs(after["w"] - 2) < 0.01 and abs(after["b"]) < 0.01) == close
+
+
+@pytest.mark.parametrize("fit", FITTERS)
+def test_noisy_line_reaches_least_squares(column: Any, dtype: np.dtype, fit: Any) -> None:
+    params, x, t = data.noisy_line(dtype=str(dtype))
+    after, losses = column.call(
+        "linear_regression", fit, params, x, t, learning_rate=0.1, epochs=1000
+    )
+    slope, intercept = np.polyfit(x[:, 0].astype(float), t[:, 0].astype(float), 1)
+    # the slower of the two directions keeps exp(-60) of its error; what is left is rounding
+    assert abs(after["w"] - slope) < 100 * np.finfo(dtype).eps
+    assert abs(after["b"] - intercept) < 100 * np.finfo(dtype).eps
+    assert abs(slope - 2) < 0.1
+    assert abs(intercept) < 0.1
+    assert losses[-1] < losses[0]
+
+
+def test_progression_on_bmi(column: Any, dtype: np.dtype) -> None:
+    x, t = data.bmi_line(dtype=str(dtype))
+    mean, deviation = x.mean(), x.std()
+    start = {"w": dtype.type(0), "b": dtype.type(0)}
+    after, _ = column.call(
+        "linear_regression", "fit", start, (x - mean) / deviation, t, learning_rate=0.4, epochs=100
+    )
+    slope = after["w"] / deviation
+    assert f"{slope:.3f}" == "10.233"
+    assert f"{after['b'] - slope * mean:.1f}" == "-117.8"
+
+
+def test_numpy_equals_pytorch_bit_by_bit(columns: Any, dtype: np.dtype) -> None:
+    numpy_ref, torch_impl, _ = columns
+    for name, (params, x, t) in drawn_lines(dtype).items():
+        runs = [
+            c.call("linear_regression", "fit", params, x, t, learning_rate=0.1, epochs=100)
+            for c in (numpy_ref, torch_impl)
+        ]
+        assert first_parting(runs[1][1], runs[0][1]) is None, name
+        assert runs[1][0] == runs[0][0], name
+
+
+def drawn_lines(dtype: np.dtype) -> Any:
+    """The document's three points, and drawn ones: sums agree in bits up to four terms."""
+    lines = {"document A": data.line(dtype=str(dtype))}
+    for n in (1, 2, 3, 4):
+        rng = np.random.default_rng(n)
+        x, t = rng.normal(size=(2, n, 1)).astype(dtype)
+        start = {"w": np.array(rng.normal(), dtype), "b": np.array(rng.normal(), dtype)}
+        lines[f"{n} drawn points"] = (start, x, t)
+    return lines
+
+
+@pytest.mark.parametrize("fit", FITTERS)
+def test_tracked_parameters_of_pytorch_are_only_read(columns: Any, fit: Any) -> None:
+    column = columns[1]
+    given = data.line(dtype="float32")
+    settings = {"learning_rate": 0.1, "epochs": 3}
+    expected, _ = column.call("linear_regression", fit, *given, **settings)
+    params, x, t = map(column.take_in, given)
+    for p in params.values():
+        p.requires_grad_()
+    found, _ = getattr(column.linear_regression, fit)(params, x, t, **settings)
+    for name, p in params.items():
+        assert p.grad is None
+        assert column.to_numpy(found[name]) == expected[name]
+
+
+@pytest.mark.parametrize("fit", FITTERS)
+def test_columns_agree(columns: Any, dtype: np.dtype, fit: Any) -> None:
+    for name, (params, x, t) in drawn_lines(dtype).items():
+        results = [
+            c.call("linear_regression", fit, params, x, t, learning_rate=0.1, epochs=100)
+            for c in columns
+        ]
+        for column, (after, losses) in zip(columns, results, strict=True):
+            label = f"{name}, {column.name}"
+            # a descent contracts: rounding of earlier epochs is forgotten, a few eps stay
+            for key in ("w", "b"):
+                assert_within(f"{label} {key}", after[key], results[0][0][key], 32, "eps")
+            assert_within(f"{label} losses", losses, results[0][1], 32, "eps")

@@ -1,0 +1,46 @@
+"""Training: the classifier's parameters after 1, 10, 100 and 1000 steps, column against column.
+
+A step adds its rounding, and the next ones carry it on. In float64 a thousand steps stay within
+1e-12. In float32 they cannot be held to anything: as soon as one z rounds to the other side of 0,
+its ReLU lets another gradient through. That drift is in the table, without a bound.
+"""
+
+import itertools
+from typing import Any
+
+import numpy as np
+import pytest
+from support.classifier import RATES, steps_of, trained
+
+from triptych.agreement.bounds import TRAINED
+
+SEEDS, MORE_SEEDS = range(3), range(3, 30)
+
+
+def check(
+    columns: Any, dtype: np.dtype, agree: Any, optimizer: str, steps: int, seeds: range
+) -> None:
+    bound = TRAINED[optimizer, str(dtype)].get(steps, np.inf)
+    quantity = steps_of(optimizer, steps)
+    for seed in seeds:
+        runs = {c.name: trained(c, dtype, seed, optimizer, steps) for c in columns}
+        for first, second in itertools.combinations(runs, 2):
+            assert runs[first].keys() == runs[second].keys()
+            for key, p in runs[first].items():
+                pair = f"{first}/{second}"
+                agree("classifier", quantity, pair, runs[second][key], p, bound, "absolute")
+
+
+@pytest.mark.parametrize("steps", [1, 10, 100, 1000])
+@pytest.mark.parametrize("optimizer", RATES)
+def test_parameters(columns: Any, dtype: np.dtype, agree: Any, optimizer: str, steps: int) -> None:
+    check(columns, dtype, agree, optimizer, steps, SEEDS if steps < 1000 else SEEDS[:1])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("steps", [1, 10, 100, 1000])
+@pytest.mark.parametrize("optimizer", RATES)
+def test_parameters_of_more_seeds(
+    columns: Any, dtype: np.dtype, agree: Any, optimizer: str, steps: int
+) -> None:
+    check(columns, dtype, agree, optimizer, steps, MORE_SEEDS if steps < 1000 else MORE_SEEDS[:5])

@@ -1,0 +1,360 @@
+"""The main job: run every concept in every column, measure how far apart they are, train on data.
+
+An exhibit is one quantity that every column can compute. Each pair of columns is measured, in
+float32 and in float64, in the unit in which agreement makes sense: units in the last place where
+arithmetic is exact or in the same order, normwise multiples of the machine epsilon where sums run
+in other orders, absolute distances for trained parameters.
+"""
+
+import itertools
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from triptych import data
+from triptych.agreement import bounds
+from triptych.agreement.measures import DisagreementError, Row, Unit, distance
+from triptych.column import Column, missing, precision
+from triptych.names import COLUMNS, DTYPES
+
+Named = dict[str, np.ndarray]
+
+
+class Exhibit(NamedTuple):
+    """One quantity of a concept, and how far apart two columns may be."""
+
+    concept: str
+    quantity: str
+    compute: Callable[[Column, str], Named]
+    unit: Unit
+    bound: Callable[[str], float]
+    """By dtype."""
+    same_bits: bool = False
+    """Whether NumPy and PyTorch, on a CPU, must have the same bits all the same."""
+
+    def allowed(self, pair: str, dtype: str, device: str) -> float:
+        """The largest distance allowed."""
+        bitwise = self.same_bits and pair == "numpy_ref/torch_impl" and device == "cpu"
+        return 0 if bitwise else self.bound(dtype)
+
+
+def flat(result: Any, name: str = "") -> Named:
+    """Every array of a result under a name that says where it stood."""
+    if isinstance(result, dict):
+        parts = [flat(value, f"{name}{key} ") for key, value in result.items()]
+    elif isinstance(result, tuple | list):
+        parts = [flat(value, f"{name}{i} ") for i, value in enumerate(result)]
+    else:
+        return {name.strip() or "result": result} if hasattr(result, "dtype") else {}
+    return {key: value for part in parts for key, value in part.items()}
+
+
+def numbers(dtype: str, *values: Any) -> list[np.ndarray]:
+    """Arrays of that dtype."""
+    return [np.array(value, dtype) for value in values]
+
+
+def sample(dtype: str, n: int = 32) -> tuple[Named, np.ndarray, np.ndarray]:
+    """A start of the classifier, n standardised rows of the diabetes study and their classes."""
+    (x, t), _ = data.diabetes(dtype=dtype)
+    return data.classifier_start(dtype=dtype), x[:n], t[:n]
+
+
+def exact_net(dtype: str) -> tuple[Named, np.ndarray]:
+    """Small integers: every sum in the forward pass is exact."""
+    rng = np.random.default_rng(0)
+    params = data.classifier_start(dtype=dtype)
+    params = {name: rng.integers(-1, 2, p.shape).astype(dtype) for name, p in params.items()}
+    return params, rng.integers(-3, 4, (32, 4)).astype(dtype)
+
+
+GRAPHS: dict[str, tuple[float, ...]] = {
+    "quadratic": (2,),
+    "product": (1,),
+    "cube": (2,),
+    "chain": (1,),
+    "affine": (1, 2, 1),
+    "square": (3,),
+    "shared": (2, 3),
+    "product_edges": (1,),
+    "chain_edges": (1,),
+}
+
+
+def _graphs(column: Column, dtype: str) -> Named:
+    return flat({g: column.call("gradients", g, *numbers(dtype, *at)) for g, at in GRAPHS.items()})
+
+
+def _basics(column: Column, dtype: str) -> Named:
+    x, y, matrix = numbers(dtype, [2, 3], [1, 4], [[1, 2, 3], [4, 5, 6]])
+    return flat(
+        {
+            "elementwise": column.call("tensor_basics", "elementwise", x, y),
+            "dot": column.call("tensor_basics", "dot", x, y),
+            "matmul": column.call("tensor_basics", "matmul", matrix, matrix.T.copy()),
+            "broadcast": column.call("tensor_basics", "broadcast", matrix[:, :1].copy(), matrix[0]),
+            "transpose": column.call("tensor_basics", "transpose", matrix),
+        }
+    )
+
+
+def _mechanics(column: Column, dtype: str) -> Named:
+    x, w, b, row, pick = numbers(dtype, 1, 2, 1, [1, 2, 3], [1, 0, 0])
+    return flat(
+        {
+            "accumulate": column.call("mechanics", "accumulate", x, w, b, times=3, reset=False),
+            "vjp": column.call("mechanics", "vector_jacobian_product", row, pick),
+            "twice": column.call("mechanics", "backward_twice", x, retain_graph=True),
+            "paths": column.call("mechanics", "paths", x),
+            "differential": column.call("mechanics", "total_differential", x, w, b, w, b),
+        }
+    )
+
+
+def _recording(column: Column, dtype: str) -> Named:
+    weight, bias, rows = numbers(dtype, [[1] * 10], [1], np.arange(50).reshape(5, 10))
+    layer = {"weight": weight, "bias": bias}
+    return flat([column.call("recording", "infer", layer, rows, record=r) for r in (True, False)])
+
+
+def _control_flow(column: Column, dtype: str) -> Named:
+    two, minus = numbers(dtype, 2, -2)
+    return flat(
+        {
+            "by run": column.call("control_flow", "define_by_run", two),
+            "then run": column.call("control_flow", "define_then_run", two)[1],
+            "branches": [column.call("control_flow", "branch", x) for x in (two, minus)],
+            "loop": column.call("control_flow", "loop", two, np.array(5)),
+            "recursion": column.call("control_flow", "recursion", two, n=5),
+        }
+    )
+
+
+def _layer_step(column: Column, dtype: str) -> Named:
+    return flat(column.call("linear_layer", "loss_and_grads", *data.layer(dtype=dtype)))
+
+
+def _layer_run(column: Column, dtype: str) -> tuple[Named, np.ndarray]:
+    layer = data.layer(dtype=dtype)
+    return column.call("linear_layer", "train", *layer, learning_rate=0.01, steps=1000)
+
+
+def _line_run(column: Column, dtype: str) -> tuple[Named, np.ndarray]:
+    line = data.line(dtype=dtype)
+    return column.call("linear_regression", "fit", *line, learning_rate=0.1, epochs=100)
+
+
+def _losses(run: Callable[[Column, str], Any]) -> Callable[[Column, str], Named]:
+    return lambda column, dtype: {"losses": run(column, dtype)[1]}
+
+
+def _params(run: Callable[[Column, str], Any]) -> Callable[[Column, str], Named]:
+    return lambda column, dtype: run(column, dtype)[0]
+
+
+def _loss(column: Column, dtype: str) -> Named:
+    # a loss near 0 is a difference of numbers of order 1: normwise with a 1 beside it
+    loss = column.call("classifier", "loss", *sample(dtype))
+    return {"1, loss": np.array([1, loss], loss.dtype)}
+
+
+def _training(optimizer: str, rate: float) -> Callable[[Column, str], Named]:
+    def compute(column: Column, dtype: str) -> Named:
+        params, x, t = sample(dtype, 320)
+        rows = data.batches(320, 32, 1)
+        return column.call(
+            "classifier", "fit", params, x, t, rows, optimizer=optimizer, learning_rate=rate
+        )[0]
+
+    return compute
+
+
+def _optimizers(column: Column, dtype: str) -> Named:
+    params = data.classifier_start(dtype=dtype)
+    grads = {name: p / 3 for name, p in params.items()}
+    state = column.call("optimizers", "adam_start", params)
+    return flat(column.call("optimizers", "adam_step", params, grads, state, learning_rate=0.01))
+
+
+def _on_disk(column: Column, dtype: str) -> Named:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "params.safetensors"
+        column.call("parameters", "save", path, data.classifier_start(dtype=dtype))
+        # read by the reference: what this column wrote
+        return Column("numpy_ref").call("parameters", "load", path)
+
+
+def _loop(column: Column, dtype: str) -> Named:
+    # compiled whole where the column and the device can; the tests hold every form to this bound
+    params, x, t = sample(dtype, 320)
+    modes = column.call("execution", "modes", device=column.device)
+    form = "as_written" if modes["compiled_loop"] else "compiled_loop"
+    rows = data.batches(320, 32, 1)
+    return column.call("execution", form, params, x, t, rows, learning_rate=0.1)[0]
+
+
+def _exact_logits(column: Column, dtype: str) -> Named:
+    return {"logits": column.call("classifier", "logits", *exact_net(dtype))}
+
+
+def _gradients(column: Column, dtype: str) -> Named:
+    return column.call("classifier", "loss_and_grads", *sample(dtype))[1]
+
+
+def layer_descent(dtype: str) -> bounds.Descent:
+    """What rounding may do to 1000 steps of the documents' linear layer."""
+    params, x, t = data.layer(dtype=dtype)
+    start = np.hstack([params["weight"][0], params["bias"]])
+    return bounds.descent(start, x[None], t, learning_rate=0.01, steps=1000)
+
+
+def line_descent(dtype: str) -> bounds.Descent:
+    """What rounding may do to 100 epochs on the documents' three points."""
+    params, x, t = data.line(dtype=dtype)
+    start = np.hstack([params["w"], params["b"]])
+    return bounds.descent(start, x, t[:, 0], learning_rate=0.1, steps=100)
+
+
+Bound = Callable[[str], float]
+
+
+def fixed(bound: float) -> Bound:
+    """The same bound in both dtypes."""
+    return lambda dtype: bound
+
+
+def trained(optimizer: str, steps: int) -> Bound:
+    """The table's bound for the classifier's parameters."""
+    return lambda dtype: bounds.TRAINED[optimizer, dtype][steps]
+
+
+def first_step(descent: Callable[[str], bounds.Descent]) -> Bound:
+    """Loss and gradients at the start of a descent."""
+
+    def bound(dtype: str) -> float:
+        found = descent(dtype)
+        return max(
+            bounds.apart(quantity.error[0], quantity.value[0], dtype)
+            for quantity in (found.losses, found.grads)
+        )
+
+    return bound
+
+
+def all_losses(descent: Callable[[str], bounds.Descent]) -> Bound:
+    """The losses of a descent, beside the largest of them."""
+
+    def bound(dtype: str) -> float:
+        losses = descent(dtype).losses
+        return bounds.apart(losses.error.max(), losses.value.max(), dtype)
+
+    return bound
+
+
+def last_params(descent: Callable[[str], bounds.Descent]) -> Bound:
+    """The parameters at the end of a descent."""
+
+    def bound(dtype: str) -> float:
+        params = descent(dtype).params
+        return bounds.apart(params.error[-1], params.value[-1], dtype)
+
+    return bound
+
+
+# Whole numbers, a copy, or one rounding of each number: nothing may differ.
+EXACT = fixed(0)
+# Four times the worst of 100 seeds, for 32 rows of order 1: sums of up to 32 terms, exp and log.
+LOSS, GRADIENTS = fixed(8), fixed(16)
+# From m = v = 0, each column rounds (1 - beta2) g g three times, half an eps each, and else less.
+ADAM_STEP = fixed(3)
+
+EXHIBITS = (
+    Exhibit("tensor_basics", "arithmetic", _basics, "ulp", EXACT),
+    Exhibit("gradients", "values, derivatives", _graphs, "ulp", EXACT),
+    Exhibit("mechanics", "accumulation, paths", _mechanics, "ulp", EXACT),
+    Exhibit("recording", "Linear(10, 1)", _recording, "ulp", EXACT),
+    Exhibit("linear_layer", "loss, gradients", _layer_step, "eps", first_step(layer_descent)),
+    Exhibit("linear_layer", "1000 losses", _losses(_layer_run), "eps", all_losses(layer_descent)),
+    Exhibit("linear_layer", "1000 steps", _params(_layer_run), "eps", last_params(layer_descent)),
+    # NumPy's order of operations is autograd's
+    Exhibit(
+        "linear_regression", "100 losses", _losses(_line_run), "eps", all_losses(line_descent), True
+    ),
+    Exhibit(
+        "linear_regression",
+        "100 epochs",
+        _params(_line_run),
+        "eps",
+        last_params(line_descent),
+        True,
+    ),
+    Exhibit("classifier", "logits of integers", _exact_logits, "ulp", EXACT),
+    Exhibit("classifier", "loss, beside 1", _loss, "eps", LOSS),
+    Exhibit("classifier", "gradients", _gradients, "eps", GRADIENTS),
+    Exhibit("classifier", "10 steps of SGD", _training("sgd", 0.1), "absolute", trained("sgd", 10)),
+    Exhibit(
+        "classifier", "10 steps of Adam", _training("adam", 0.01), "absolute", trained("adam", 10)
+    ),
+    Exhibit("optimizers", "first step of Adam", _optimizers, "eps", ADAM_STEP),
+    Exhibit("parameters", "saved and loaded", _on_disk, "ulp", EXACT),
+    Exhibit("control_flow", "if, for, recursion", _control_flow, "ulp", EXACT),
+    Exhibit("execution", "10 steps of the loop", _loop, "absolute", trained("sgd", 10)),
+)
+
+
+def agreement(
+    dtypes: Iterable[str] = DTYPES, device: str = "cpu", concept: str | None = None
+) -> Iterator[Row]:
+    """Measure every exhibit: one row for each pair of columns and each dtype.
+
+    Args:
+        dtypes: "float32", "float64" or both.
+        device: where PyTorch and JAX compute; NumPy stays on the CPU.
+        concept: only this one.
+
+    Yields:
+        Rows in the order of EXHIBITS.
+    """
+    for exhibit, dtype in itertools.product(EXHIBITS, dtypes):
+        if concept not in (None, exhibit.concept):
+            continue
+        with precision(dtype):
+            found = {
+                name: exhibit.compute(Column(name, "cpu" if name == "numpy_ref" else device), dtype)
+                for name in COLUMNS
+                if not missing(name)
+            }
+        for pair in itertools.combinations(COLUMNS, 2):
+            yield _row(exhibit, pair, dtype, device, found)
+
+
+def _row(
+    exhibit: Exhibit, pair: tuple[str, str], dtype: str, device: str, found: dict[str, Named]
+) -> Row:
+    both = "/".join(pair)
+    bound = exhibit.allowed(both, dtype, device)
+    head = (exhibit.concept, exhibit.quantity, dtype, device, both)
+    if reasons := [missing(name) for name in pair if missing(name)]:
+        return Row(*head, float("nan"), exhibit.unit, bound, True, f"not run: {reasons[0]}")
+    reference, other = (found[name] for name in pair)
+    try:
+        if other.keys() != reference.keys():
+            raise DisagreementError(f"{sorted(other)} instead of {sorted(reference)}")
+        measured = {
+            key: distance(key, same_width(other[key], value), value, exhibit.unit)
+            for key, value in reference.items()
+        }
+    except DisagreementError as error:
+        return Row(*head, float("inf"), exhibit.unit, bound, False, str(error))
+    worst = max(measured, key=lambda key: measured[key].value)
+    value = measured[worst].value
+    note = f"{worst} at {measured[worst].where}" if value else ""
+    return Row(*head, value, exhibit.unit, bound, value <= bound, note)
+
+
+def same_width(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Integers in the width of b: that JAX without x64 counts in int32 is a known fact."""
+    return a.astype(b.dtype) if a.dtype.kind == b.dtype.kind == "i" else a

@@ -1,0 +1,261 @@
+"""The book of claims: claims.toml, read and checked."""
+
+import ast
+import tomllib
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import cache
+from importlib import resources
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from triptych.data import DOCUMENTS
+from triptych.names import UnknownNameError
+from triptych.source import parse as sources
+
+
+class ClaimsError(ValueError):
+    """An entry of claims.toml is malformed; the message names it."""
+
+
+class Claim(NamedTuple):
+    """One number, shape or behaviour that a document prints or states."""
+
+    id: str
+    document: str
+    """A key of DOCUMENTS."""
+    place: str
+    """Where in the document, "7.4"; "" where it has no sections."""
+    section: str
+    """What it is about: "Gradients of small graphs"."""
+    about: str
+    """What this claim and its neighbours are about; "" for one that stands alone."""
+    what: str
+    call: str
+    at: str
+    show: str
+    dtype: str
+    printed: str
+    true: str | None
+    """The true text of an erratum."""
+    own: Mapping[str, str]
+    """The text of a column that has one of its own."""
+    without_gpu: str | None
+    explanation: str
+    names: Mapping[str, str]
+    """Definitions of the names in the call, in the order in which they are needed."""
+
+    @property
+    def erratum(self) -> bool:
+        """Whether the document is wrong."""
+        return self.true is not None
+
+    @property
+    def source(self) -> str:
+        """The document and the place in it: "A 7.4"."""
+        return f"{self.document} {self.place}".rstrip()
+
+    @property
+    def phrase(self) -> str:
+        """What is claimed, in full."""
+        return f"{self.about}: {self.what}" if self.about else self.what
+
+
+# Reading claims.toml
+
+
+@cache
+def claims() -> tuple[Claim, ...]:
+    """Every claim, in the order of claims.toml.
+
+    Raises:
+        ClaimsError: an entry is malformed.
+    """
+    return parse(
+        resources.files("triptych.claims").joinpath("claims.toml").read_text(encoding="utf-8")
+    )
+
+
+def mistakes() -> tuple[Claim, ...]:
+    """The claims that are errata."""
+    return tuple(claim for claim in claims() if claim.erratum)
+
+
+def claim(name: str) -> Claim:
+    """The claim of that name.
+
+    Raises:
+        UnknownNameError: there is none; the message names the nearest ones.
+    """
+    known = {claim.id: claim for claim in claims()}
+    if name not in known:
+        raise UnknownNameError("claim", name, tuple(known))
+    return known[name]
+
+
+def named(name: str) -> tuple[Claim, ...]:
+    """The claim of that name; or those of a document, "B", or with that beginning, "A-line".
+
+    Raises:
+        UnknownNameError: there is none; the message names the nearest ones.
+    """
+    if name in {claim.id for claim in claims()}:
+        return (claim(name),)
+    return tuple(c for c in claims() if c.id.startswith(f"{name}-")) or (claim(name),)
+
+
+def parse(text: str) -> tuple[Claim, ...]:
+    """The claims in a text that is written as claims.toml is.
+
+    Raises:
+        ClaimsError: an entry is malformed; the message names it.
+    """
+    try:
+        book = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ClaimsError(f"claims.toml is not TOML: {error}") from error
+    names = book.get("names", {})
+    for name, call in names.items():
+        _check_call(f"names.{name}", call, names)
+    found: list[Claim] = []
+    for section in book.get("section", []):
+        title = section.pop("title", None)
+        if not isinstance(title, str):
+            raise ClaimsError("claims.toml: every [[section]] needs a title")
+        for key, entry in section.items():
+            found += _claims(key, entry, {"section": title}, names)
+    twice = [name for name, count in Counter(claim.id for claim in found).items() if count > 1]
+    if twice:
+        raise ClaimsError(f"claims.toml: {', '.join(twice)}: there are two of this name")
+    return tuple(found)
+
+
+_INHERITED = ("section", "place", "call", "at", "show", "dtype", "explanation")
+_OWN = {"numpy": "numpy_ref", "torch": "torch_impl", "jax": "jax_impl"}
+_KEYS = (*_INHERITED[1:], "what", "printed", "true", *_OWN, "without_gpu")
+
+
+def _claims(
+    name: str, entry: Any, above: Mapping[str, str], names: Mapping[str, str]
+) -> Iterator[Claim]:
+    """The claim of a table, if it is one, and those of the tables in it."""
+    if not isinstance(entry, dict):
+        raise ClaimsError(f"claims.toml: {name}: must be a table, got {entry!r}")
+    inner = {key: value for key, value in entry.items() if isinstance(value, dict)}
+    said = {key: value for key, value in entry.items() if key not in inner}
+    for key, value in said.items():
+        if key not in _KEYS:
+            raise ClaimsError(f"claims.toml: {name}: no key {key!r}; there are: {', '.join(_KEYS)}")
+        if not isinstance(value, str):
+            raise ClaimsError(f"claims.toml: {name}: {key} must be a string, got {value!r}")
+    here = {**above, **said}
+    if "printed" in said:
+        yield _claim(name, here, names)
+    elif not inner:
+        raise ClaimsError(f"claims.toml: {name}: printed is missing")
+    below = {key: here[key] for key in _INHERITED if key in here}
+    about = [text for text in (above.get("about"), said.get("what")) if text]
+    below["about"] = "; ".join(about)
+    for key, value in inner.items():
+        yield from _claims(f"{name}-{key}", value, {**below, "what": key}, names)
+
+
+def _claim(name: str, entry: Mapping[str, str], names: Mapping[str, str]) -> Claim:
+    def wrong(problem: str) -> ClaimsError:
+        return ClaimsError(f"claims.toml: {name}: {problem}")
+
+    if name[:2] not in {f"{key}-" for key in DOCUMENTS}:
+        raise wrong(f"the name must begin with a document and -, {', '.join(DOCUMENTS)}")
+    for key in ("what", "call"):
+        if key not in entry:
+            raise wrong(f"{key} is missing")
+    show, dtype = entry.get("show", ""), entry.get("dtype", "float64")
+    if show and show not in REDUCERS:
+        raise wrong(f"show must be one of {', '.join(REDUCERS)}, got {show!r}")
+    if dtype not in ("float64", "float32"):
+        raise wrong(f"dtype must be 'float64' or 'float32', got {dtype!r}")
+    own = {column: entry[key] for key, column in _OWN.items() if key in entry}
+    if ("true" in entry or own or "without_gpu" in entry) and "explanation" not in entry:
+        raise wrong("an erratum, or a column that differs, needs an explanation")
+    return Claim(
+        id=name,
+        document=name[0],
+        place=entry.get("place", ""),
+        section=entry["section"],
+        about=entry.get("about", ""),
+        what=entry["what"],
+        call=entry["call"],
+        at=entry.get("at", ""),
+        show=show,
+        dtype=dtype,
+        printed=entry["printed"],
+        true=entry.get("true"),
+        own=own,
+        without_gpu=entry.get("without_gpu"),
+        explanation=entry.get("explanation", ""),
+        names=_check_call(name, entry["call"], names),
+    )
+
+
+def _check_call(
+    name: str, call: str, names: Mapping[str, str], within: tuple[str, ...] = ()
+) -> dict[str, str]:
+    """The names that a call needs, with their definitions, the first needed first."""
+    try:
+        tree = ast.parse(call, mode="eval")
+    except SyntaxError as error:
+        raise ClaimsError(f"claims.toml: {name}: call must be Python, got {call}") from error
+    needed: dict[str, str] = {}
+    for used in (node.id for node in ast.walk(tree) if isinstance(node, ast.Name)):
+        if used in _GIVEN or used in in_columns():
+            continue
+        if used not in names:
+            problem = UnknownNameError("name", used, (*in_columns(), *_GIVEN, *names))
+            raise ClaimsError(f"claims.toml: {name}: call: {problem}")
+        if used in within:
+            raise ClaimsError(f"claims.toml: {name}: {used} is defined by itself")
+        needed |= _check_call(name, names[used], names, (*within, used)) | {used: names[used]}
+    return needed
+
+
+# From the call as written to Python that a column can run
+
+_GIVEN = ("data", "np", "path")
+
+
+@cache
+def in_columns() -> tuple[str, ...]:
+    """The names that a call may take from a column: its concepts."""
+    return sources.concepts()
+
+
+# Running it
+
+
+def _only(values: Iterable[Any]) -> Any:
+    """The value that they all have, or the different ones."""
+    found = list(dict.fromkeys(values))
+    return found[0] if len(found) == 1 else found
+
+
+def _tracked(x: Any) -> Any:
+    if isinstance(x, list):
+        return _only(p.requires_grad for p in x)
+    return getattr(x, "requires_grad", None)
+
+
+REDUCERS: dict[str, Callable[[Any], Any]] = {
+    "shape": lambda x: tuple(x.shape),
+    "dtype": lambda x: str(x.dtype).removeprefix("torch."),
+    "names": ", ".join,
+    "distinct": lambda x: _only(np.asarray(x).ravel().tolist()),
+    "trend": lambda x: "shrinks" if x[-1] < x[0] else "grows",
+    "change": lambda x: "unchanged" if x[-1] == x[0] else "changed",
+    "kinds": lambda xs: _only(type(x).__name__ for x in xs),
+    "tracked": _tracked,
+    "modes": lambda module: _only(m.training for m in module.modules()),
+}
+"""What may be shown of a value: its shape, its dtype, its keys (names), its distinct entries;
+whether the last of a row is below the first (trend) or differs from it (change); the kinds of
+several things; whether it is, or they are, tracked; which of a module's parts are in training."""

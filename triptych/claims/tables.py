@@ -1,0 +1,267 @@
+"""What `triptych claims` prints: a table of verdicts, or one claim in full."""
+
+import contextlib
+import textwrap
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from triptych.claims.book import Claim, claim
+from triptych.claims.program import AbsentError, program
+from triptych.claims.verdicts import (
+    DIFFERS,
+    ERRATUM,
+    HOLDS,
+    MISSING,
+    WRONG,
+    Result,
+    by_claim,
+    check_all,
+    overall,
+)
+from triptych.data import DOCUMENTS
+from triptych.names import DISPLAY_NAMES
+
+WIDE = 110
+"""The narrowest terminal on which each column of the project gets one of the table."""
+STACKED = 76
+"""Below it, a claim is written over several lines."""
+WIDEST = 160
+
+
+class _Signs(NamedTuple):
+    holds: str
+    differs: str
+    erratum: str
+    wrong: str
+    missing: str
+    misprint: str
+    rule: str
+
+    def of(self, verdict: str) -> str:
+        return dict(zip((HOLDS, DIFFERS, ERRATUM, WRONG, MISSING), self, strict=False))[verdict]
+
+
+_UNICODE = _Signs("✓", "≠", "→", "!", "-", "✗", "─")
+_ASCII = _Signs("+", "~", ">", "!", "-", "x", "-")
+_STYLES = {
+    HOLDS: "",
+    DIFFERS: "cyan",
+    ERRATUM: "bold green",
+    WRONG: "bold white on red",
+    MISSING: "dim",
+}
+
+
+def table(results: Sequence[Result], console: Console) -> None:
+    """Print what is claimed, the text as printed, and what each column gives; errata are marked.
+
+    `summary` is not part of it.
+
+    Args:
+        results: from `check_all`.
+        console: where to print.
+    """
+    signs = _ASCII if console.options.ascii_only else _UNICODE
+    width = min(console.width, WIDEST)
+    rows = list(by_claim(results).values())
+    widths = _widths(rows, width)
+    section: str | None = None
+    about: tuple[str, str] | None = None
+    for row in rows:
+        claim = row[0].claim
+        if claim.section != section:
+            section, about = claim.section, None
+            console.print()
+            console.print(_rule(section, width, signs))
+            if width >= STACKED:
+                console.print(_grid(_header(row, width), widths))
+        if (claim.source, claim.about) != about:
+            about = (claim.source, claim.about)
+            heading = f"{claim.source:<5}  {claim.about}".rstrip()
+            lines = textwrap.wrap(heading, width, subsequent_indent=" " * 7)
+            console.print(Text("\n".join(lines), style="bold"))
+        if width < STACKED:
+            _stacked(row, console, width, signs)
+        else:
+            console.print(_grid(_cells(row, width, signs), widths))
+    console.print()
+    legend = (
+        f"{signs.holds} as printed   {signs.misprint} erratum: the document is wrong, "
+        f"{signs.erratum} this is true   {signs.differs} differs: this column has another way   "
+        f"{signs.wrong} WRONG: unexpected"
+    )
+    console.print(_folded(legend, width, "dim"))
+
+
+def explain(name: str, console: Console, results: Sequence[Result] = ()) -> None:
+    """Print one claim in full: what the document says, what is true and why, and how to see it.
+
+    Args:
+        name: of the claim.
+        console: where to print.
+        results: of this claim; by default it is checked in every column.
+
+    Raises:
+        UnknownNameError: there is no such claim; the message names the nearest ones.
+    """
+    found = claim(name)
+    results = [r for r in results if r.claim.id == name] or check_all(only=[found])
+    signs = _ASCII if console.options.ascii_only else _UNICODE
+    width = min(console.width, WIDEST)
+    verdict = overall(results)
+    if verdict == DIFFERS:
+        verdict = HOLDS
+    mark = (f"{_sign(verdict, signs)} {verdict}", _style(verdict) or "bold green")
+    console.print(Text.assemble((name, "bold"), "  ", mark))
+    facts: list[tuple[str, str | Text]] = [
+        ("document", f"{found.source}: {DOCUMENTS[found.document]}"),
+        ("claim", found.phrase),
+        ("printed", _printed(found, verdict, signs)),
+    ]
+    if found.true is not None:
+        facts.append(("true", found.true))
+    for r in results:
+        text = Text(r.text, style=_STYLES[r.verdict])
+        if r.verdict != ERRATUM:  # "printed" and "true" have said it
+            text.append(f"  {signs.of(r.verdict)} {r.verdict}")
+        if r.verdict == WRONG:
+            text.append(f", expected {r.expected}")
+        if r.detail:
+            text.append(f"\n{r.detail}", style="not bold dim default")
+        facts.append((DISPLAY_NAMES[r.column], text))
+    if found.explanation:
+        facts.append(("why", found.explanation))
+    grid = Table.grid(padding=(0, 2))
+    grid.add_column(style="dim", no_wrap=True)
+    grid.add_column(overflow="fold")
+    grid.width = width
+    for label, fact in facts:
+        grid.add_row(label, fact if isinstance(fact, Text) else Text(fact))
+    console.print(grid)
+    heading, code = _reproduction(found, [r.column for r in results])
+    console.print()
+    console.print(_folded(heading, width, "dim"))
+    for line in code:
+        console.print(Text(line, style="cyan"), soft_wrap=True)
+
+
+def _reproduction(claim: Claim, names: Sequence[str]) -> tuple[str, list[str]]:
+    """How to see it: a heading that says where this runs, and the lines of a program."""
+    able = []
+    for name in names:
+        with contextlib.suppress(AbsentError):
+            program(claim, name)
+            able.append(name)
+    if not able:
+        return f"There is no such thing in {' or '.join(names)}.", []
+    name = "torch_impl" if "torch_impl" in able else able[0]
+    heading = "To see it"
+    if len(able) > 1:
+        others = " or ".join(other for other in able if other != name)
+        heading += f" (or with {others} in place of {name})"
+    if "jax_impl" in able and claim.dtype == "float64":
+        heading += "; for jax_impl say `jax.config.update('jax_enable_x64', True)` before"
+    *lines, value = program(claim, name).splitlines()
+    code = [*lines, f"print({value})"]
+    return f"{heading}:", [*code, f"# then: {claim.show}"] if claim.show else code
+
+
+def _folded(text: str, width: int, style: str = "") -> Text:
+    return Text("\n").join(Text(line, style) for line in textwrap.wrap(text, width))
+
+
+def _rule(title: str, width: int, signs: _Signs) -> Text:
+    rule = Text(f"{signs.rule * 2} ", style="dim")
+    rule.append(title, style="not dim bold")
+    rule.append(f" {signs.rule * max(width - len(title) - 4, 0)}")
+    return rule
+
+
+def _widths(rows: Sequence[Sequence[Result]], width: int) -> list[int]:
+    """The widths of the cells: id, claim, printed, then the columns and the verdict."""
+    ids = max((len(row[0].claim.id) for row in rows), default=0)
+    if width < WIDE:
+        rest = width - ids - 3
+        return [ids, rest * 2 // 5, rest - rest * 2 // 5 - rest * 3 // 10, rest * 3 // 10]
+    count = max((len(row) for row in rows), default=0)
+    rest = width - ids - len(ERRATUM) - 3 - count
+    each = rest // (count + 3)
+    if rest > 14 * (count + 2) + 14:  # room for RuntimeError
+        each = max(each, 14)
+    return [ids, rest - each * (count + 1), each, *[each] * count, len(ERRATUM)]
+
+
+def _grid(cells: Sequence[Text | str], widths: Sequence[int]) -> Table:
+    grid = Table.grid(padding=(0, 1, 0, 0))
+    for width in widths:
+        grid.add_column(width=width, overflow="fold")
+    grid.add_row(*cells)
+    return grid
+
+
+def _header(row: Sequence[Result], width: int) -> list[Text]:
+    names = [DISPLAY_NAMES[r.column] for r in row] + ["verdict"] if width >= WIDE else ["columns"]
+    return [Text(name, style="dim") for name in ("id", "claim", "printed", *names)]
+
+
+def _sign(verdict: str, signs: _Signs) -> str:
+    """The sign of a claim as a whole; in a column an erratum has another, beside what is true."""
+    return signs.misprint if verdict == ERRATUM else signs.of(verdict)
+
+
+def _style(verdict: str) -> str:
+    return "bold red" if verdict == ERRATUM else _STYLES[verdict]
+
+
+def _printed(claim: Claim, verdict: str, signs: _Signs) -> Text:
+    if verdict != ERRATUM:
+        return Text(claim.printed)
+    return Text.assemble(f"{signs.misprint} ", (claim.printed, "strike"), style="red")
+
+
+def _cells(row: Sequence[Result], width: int, signs: _Signs) -> list[Text]:
+    claim = row[0].claim
+    verdict = overall(row)
+    cells = [Text(claim.id, style=_style(verdict)), Text(claim.what)]
+    cells.append(_printed(claim, verdict, signs))
+    if width >= WIDE:
+        return [*cells, *(_result(r, signs) for r in row), Text(verdict, style=_style(verdict))]
+    return [*cells, _results(row, signs)]
+
+
+def _result(r: Result, signs: _Signs) -> Text:
+    text = r.text if r.verdict != MISSING else MISSING
+    return Text(f"{signs.of(r.verdict)} {text}", style=_STYLES[r.verdict])
+
+
+def _results(row: Sequence[Result], signs: _Signs) -> Text:
+    """What the columns give: once, if it is the same everywhere."""
+    ran = [r for r in row if r.verdict != MISSING]
+    if ran and len({(r.text, r.verdict) for r in ran}) == 1:
+        text = _result(ran[0], signs)
+        if ran[0].verdict in (ERRATUM, WRONG):
+            text.append(f" {ran[0].verdict}", style=_style(ran[0].verdict))
+        return text
+    lines = []
+    for r in row:
+        line = _result(r, signs)
+        line.append(f" {DISPLAY_NAMES[r.column]}", style="not bold dim default")
+        lines.append(line)
+    return Text("\n").join(lines)
+
+
+def _stacked(row: Sequence[Result], console: Console, width: int, signs: _Signs) -> None:
+    claim = row[0].claim
+    verdict = overall(row)
+    word = f"  {verdict}" if verdict in (ERRATUM, WRONG) else ""
+    console.print(Text(claim.id + word, style=_style(verdict)))
+    grid = Table.grid(padding=(0, 1, 0, 0))
+    for cell in (1, width * 2 // 5, width * 3 // 10):
+        grid.add_column(width=cell, overflow="fold")
+    grid.add_column(width=width - 4 - width * 2 // 5 - width * 3 // 10, overflow="fold")
+    grid.add_row("", Text(claim.what), _printed(claim, verdict, signs), _results(row, signs))
+    console.print(grid)

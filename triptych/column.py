@@ -1,0 +1,91 @@
+"""A column as the glue uses it: NumPy in, NumPy out, imported only when it is asked for."""
+
+import contextlib
+import importlib
+import importlib.util
+import os
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from triptych.names import COLUMNS, FRAMEWORKS
+
+
+class Column:
+    """One column on one device.
+
+    `column.call("gradients", "chain", x)` takes NumPy arrays and gives NumPy arrays;
+    `column.gradients` is the module, `column.from_numpy` a function of the boundary.
+    """
+
+    def __init__(self, name: str, device: str = "cpu") -> None:
+        self.name = name
+        self.device = device
+        self.boundary = importlib.import_module(name)
+
+    def call(self, concept: str, function: str, *args: Any, **kwargs: Any) -> Any:
+        """Call a function of a concept; arrays are handed over and come back as copies."""
+        keywords = {name: self.take_in(value) for name, value in kwargs.items()}
+        run = getattr(getattr(self, concept), function)
+        return self.give_out(run(*map(self.take_in, args), **keywords))
+
+    def __getattr__(self, name: str) -> Any:
+        if name in self.boundary.__all__:
+            return getattr(self.boundary, name)
+        return importlib.import_module(f"{self.name}.{name}")
+
+    def take_in(self, value: Any) -> Any:
+        """NumPy to this column; what is no array stays as it is."""
+        if isinstance(value, dict):
+            return {name: self.take_in(entry) for name, entry in value.items()}
+        if isinstance(value, np.ndarray | np.generic):
+            return self.boundary.from_numpy(value, device=self.device)
+        return value
+
+    def give_out(self, value: Any) -> Any:
+        """This column to NumPy; what is no array stays as it is."""
+        if isinstance(value, tuple | list):
+            return type(value)(map(self.give_out, value))
+        if isinstance(value, dict):
+            return {name: self.give_out(entry) for name, entry in value.items()}
+        return self.boundary.to_numpy(value) if hasattr(value, "dtype") else value
+
+
+def missing(column: str) -> str:
+    """Why a column cannot run here; "" if it can."""
+    framework = FRAMEWORKS[column]
+    found = importlib.util.find_spec(framework) is not None
+    return "" if found else f"{framework} is not installed"
+
+
+@contextlib.contextmanager
+def precision(dtype: str) -> Iterator[None]:
+    """Full precision: JAX keeps float64 only with x64 on, and on a GPU would multiply in TF32."""
+    if missing("jax_impl"):
+        yield
+    else:
+        import jax
+
+        with jax.enable_x64(dtype == "float64"), jax.default_matmul_precision("float32"):
+            yield
+
+
+def usable(device: str, names: Sequence[str] = COLUMNS) -> str:
+    """Why none of these columns can use a device; "" if one can."""
+    found = {"cpu"}
+    for name in names:
+        if not missing(name):
+            found.update(Column(name).devices())
+    listed = " and ".join(sorted(found))
+    return "" if device in found else f"no device {device!r}; usable here: {listed}"
+
+
+def repeatable() -> dict[str, str]:
+    """The variables that make a GPU give the same bits in each run; read when CUDA starts.
+
+    PyTorch wants `torch.use_deterministic_algorithms(True)` as well.
+    """
+    flags = "--xla_gpu_deterministic_ops=true --xla_gpu_autotune_level=0"
+    flags = f"{os.environ.get('XLA_FLAGS', '')} {flags}".strip()
+    return {"XLA_FLAGS": flags, "CUBLAS_WORKSPACE_CONFIG": ":4096:8"}

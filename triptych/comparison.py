@@ -1,0 +1,174 @@
+"""`triptych compare`: measure every concept, check the claims, train; do all columns agree?"""
+
+import math
+import platform
+from collections.abc import Sequence
+from importlib import metadata
+from typing import Any, NamedTuple
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+from triptych.agreement.exhibits import EXHIBITS, agreement
+from triptych.agreement.measures import Row
+from triptych.agreement.tables import agreement_table, training_table, verdict_line
+from triptych.agreement.training import EPOCHS, TRAINED, Training, drift, reference_of, train
+from triptych.claims import book, verdicts
+from triptych.column import Column, missing, precision
+from triptych.names import COLUMNS, DISPLAY_NAMES, FRAMEWORKS
+
+SCHEMA = 1
+"""Of the JSON: another number, another meaning of a field."""
+
+PARTS = 20
+
+
+class Outcome(NamedTuple):
+    """Everything that a comparison found."""
+
+    rows: list[Row]
+    trainings: list[Training]
+    claims: list[verdicts.Result]
+    failures: list[str]
+    """What disagrees, one line each."""
+
+
+def compare(
+    console: Console, *, dtypes: Sequence[str], device: str, concept: str | None
+) -> Outcome:
+    """Measure, print while measuring, and say at the end whether all columns agree.
+
+    Args:
+        console: where to print; a quiet one for none.
+        dtypes: "float32", "float64" or both.
+        device: "cpu" or "cuda": where PyTorch and JAX compute.
+        concept: only this one; None for all, and the training.
+
+    Returns:
+        What was found.
+    """
+    rows = _measure(console, dtypes, device, concept)
+    console.print(agreement_table(rows, console.width))
+    failures = [
+        f"{row.concept}, {row.quantity}, {row.dtype}, {row.pair}: {_far(row)}"
+        for row in rows
+        if not row.holds
+    ]
+    checked = _check_claims(console) if concept is None and device == "cpu" else []
+    if checked:
+        console.print(f"\n[bold]Is the tutorial right?[/] {verdicts.summary(checked)}\n")
+        failures += [
+            f"claim {r.claim.id}, {r.column}: {r.text} instead of {r.expected}"
+            for r in checked
+            if r.verdict == verdicts.WRONG
+        ]
+    trainings: list[Training] = []
+    if concept in (None, "classifier"):
+        trainings = _train(console, dtypes, device)
+        console.print(training_table(trainings, console.width))
+        failures += _training_failures(trainings)
+    for name in COLUMNS:
+        if reason := missing(name):
+            console.print(f"[yellow]{DISPLAY_NAMES[name]} did not run: {reason}[/]")
+    console.print(verdict_line(rows, failures))
+    return Outcome(rows, trainings, checked, failures)
+
+
+def _progress(console: Console) -> Progress:
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        console=console,
+        transient=True,
+    )
+
+
+def _measure(
+    console: Console, dtypes: Sequence[str], device: str, concept: str | None
+) -> list[Row]:
+    chosen = [e for e in EXHIBITS if concept in (None, e.concept)]
+    total = len(chosen) * len(dtypes) * len(COLUMNS)  # and so many pairs
+    with _progress(console) as progress:
+        task = progress.add_task("three columns, every concept", total=total)
+        rows = []
+        for row in agreement(dtypes, device, concept):
+            rows.append(row)
+            progress.update(task, advance=1, description=row.concept)
+    return rows
+
+
+def _check_claims(console: Console) -> list[verdicts.Result]:
+    with _progress(console) as progress:
+        task = progress.add_task("what the documents print", total=3 * len(book.claims()))
+        return verdicts.check_all(seen=lambda _: progress.advance(task))
+
+
+def _far(row: Row) -> str:
+    if row.note.startswith("not run"):
+        return row.note
+    if row.distance == float("inf"):
+        return row.note
+    return f"{row.distance:.3g} {row.unit} apart, allowed {row.bound:.3g}, in {row.note}"
+
+
+def _train(console: Console, dtypes: Sequence[str], device: str) -> list[Training]:
+    trainings = []
+    with _progress(console) as progress:
+        tasks = {
+            (dtype, name): progress.add_task(f"{DISPLAY_NAMES[name]} {dtype}", total=EPOCHS)
+            for dtype in dtypes
+            for name in COLUMNS
+            if not missing(name)
+        }
+        for (dtype, name), task in tasks.items():
+
+            def advance(task: Any = task) -> None:
+                progress.update(task, advance=EPOCHS // PARTS)
+
+            with precision(dtype):
+                column = Column(name, "cpu" if name == COLUMNS[0] else device)
+                trainings.append(train(column, dtype, advance, PARTS))
+    return trainings
+
+
+def _training_failures(trainings: Sequence[Training]) -> list[str]:
+    failures = []
+    for training in trainings:
+        reference = reference_of(training, trainings)
+        apart = drift(training, reference)
+        where = f"training, {training.dtype}, {reference.column}/{training.column}"
+        if training.dtype == "float64" and not apart <= TRAINED:
+            failures.append(f"{where}: parameters {apart:.3g} apart, allowed {TRAINED:.3g}")
+        if training.dtype == "float64" and (training.predicted != reference.predicted).any():
+            failures.append(f"{where}: held-out rows are classified differently")
+    return failures
+
+
+def as_json(outcome: Outcome) -> dict[str, Any]:
+    """The outcome for a machine, with what it depends on: another version rounds otherwise."""
+    trainings = outcome.trainings
+    return {
+        "schema": SCHEMA,
+        "platform": platform.platform(),
+        "versions": {"python": platform.python_version()}
+        | {FRAMEWORKS[c]: metadata.version(FRAMEWORKS[c]) for c in COLUMNS if not missing(c)},
+        "agrees": not outcome.failures,
+        "failures": outcome.failures,
+        "agreement": [
+            row._asdict() | {"distance": row.distance if math.isfinite(row.distance) else None}
+            for row in outcome.rows
+        ],
+        "claims": verdicts.as_records(outcome.claims),
+        "training": [
+            {
+                "column": t.column,
+                "dtype": t.dtype,
+                "losses": t.losses.tolist(),
+                "train_accuracy": t.train_accuracy,
+                "test_accuracy": t.test_accuracy,
+                "drift": drift(t, reference_of(t, trainings)),
+            }
+            for t in trainings
+        ],
+    }

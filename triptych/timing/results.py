@@ -1,0 +1,358 @@
+"""Timing results as data: read the files, merge runs, compare the rows.
+
+A results file is pytest-benchmark's JSON. What the harness of `benchmarks/` adds stands in
+`machine_info["triptych"]` (the machine, versions and flags, the limits measured, what could not
+run) and in each benchmark's `extra_info`. Files whose machine, versions, flags and commit are equal
+form one set-up, named A, B, ..., and their rows merge; rows of two set-ups never do. A row that
+several runs of a set-up have measured is pooled: a process has its luck with memory and with its
+neighbours, and the rounds of one run say nothing about it. Ratios stay within a run: what slows a
+whole run down leaves them as they are.
+
+A row that is not `ok` is stripped of everything measured where it is read, so that no later step
+can show a time for it.
+"""
+
+import json
+import math
+import statistics
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from triptych.names import COLUMNS, DISPLAY_NAMES, UnknownNameError
+
+SCHEMA = 1
+
+MODES = ("as written", "un-jitted", "compiled step", "compiled step, donated", "whole loop")
+PLAIN = ("as written", "compiled step")
+"""What a baseline without a mode means: the first of these that the column has."""
+DTYPES = ("float32", "float64", "tf32", "bfloat16")
+FASTEST, BEST = "fastest mode", "best against best"
+
+
+Label = tuple[str, str]
+"""Column and mode, in words."""
+
+
+class ResultsError(ValueError):
+    """A file that is no results file of this suite; the message says which and why."""
+
+
+class Side(NamedTuple):
+    """Where a row ran: a column of the tables, a panel of the plots."""
+
+    setup: str
+    device: str
+    threads: int | None
+    """None on a GPU, where the host's threads do not compute."""
+
+
+class Time(NamedTuple):
+    """Seconds for one step: the quartiles over the rounds; see `pooled` for several runs."""
+
+    median: float
+    low: float
+    high: float
+    rounds: int
+    medians: Mapping[int, float]
+    """Of each run, by its number: a results file is one."""
+
+    @property
+    def spread(self) -> float:
+        """Interquartile range over median; of several runs, from the lowest first quartile on."""
+        return (self.high - self.low) / self.median
+
+
+class Ratio(NamedTuple):
+    """How many times as fast as something else: the median over the runs that have both."""
+
+    value: float
+    foreign: bool
+    """The other is of another set-up."""
+
+
+class Row(NamedTuple):
+    """One target. What was measured is None where there is nothing, and in rows that are not ok."""
+
+    concept: str
+    task: str
+    column: str
+    peer: bool
+    mode: str
+    side: Side
+    dtype: str
+    batch: int | None
+    status: str
+    """"ok", "invalid" (it gave a wrong result) or "not run"."""
+    reason: str
+    agreement: dict[str, Any] | None
+    time: Time | None = None
+    flops: float | None = None
+    bytes: float | None = None
+    """For one step, as `flops`."""
+    limit: dict[str, Any] | None = None
+    compile: dict[str, float] | None = None
+    break_even_steps: float | None = None
+    transfer: dict[str, float] | None = None
+    peak_memory: dict[str, float | None] | None = None
+    to_baseline: Ratio | None = None
+    to_cpu: Ratio | None = None
+    """A GPU's row against the same column and mode on a CPU."""
+
+    @property
+    def label(self) -> Label:
+        """Column and mode, in words."""
+        return DISPLAY_NAMES.get(self.column, self.column), self.mode
+
+
+class Results(NamedTuple):
+    """Runs, merged."""
+
+    rows: list[Row]
+    setups: dict[str, dict[str, dict[str, Any]]]
+    """By letter: the groups "machine", "versions", "flags", "source"."""
+    limits: dict[tuple[Side, str, str | None], float]
+    """By side, quantity and dtype (for "dispatch": column): per second ("dispatch": seconds)."""
+    not_run: list[str]
+    repeated: tuple[int, int]
+    """Rows that several runs have measured, and those of them whose quartile ranges overlap."""
+    baseline: str
+
+    def name(self, side: Side) -> str:
+        """A side in words; its set-up's letter only if there are several."""
+        letter = f"{side.setup} " if len(self.setups) > 1 else ""
+        return letter + side.device + (f" x{side.threads}" if side.threads else "")
+
+    @property
+    def tasks(self) -> dict[str, list[Row]]:
+        """The rows of each task, in the order of the files."""
+        found: dict[str, list[Row]] = {}
+        for row in self.rows:
+            found.setdefault(row.task, []).append(row)
+        return found
+
+
+# Reading and merging
+
+
+def load(paths: Iterable[str | Path]) -> list[dict[str, Any]]:
+    """Read results files, each once.
+
+    Raises:
+        ResultsError: a file is missing, is not JSON or does not come from this suite.
+    """
+    results = []
+    for path in dict.fromkeys(Path(path) for path in paths):
+        try:
+            text = path.read_text(encoding="utf-8")
+            result = json.loads(text) if text.strip() else None
+            if result is None:
+                raise ResultsError("the file is empty")
+            merge([result])
+        except OSError as error:
+            raise ResultsError(f"{path}: {error.strerror}") from None
+        except ResultsError as error:
+            raise ResultsError(f"{path}: {error}") from None
+        except ValueError as error:
+            raise ResultsError(f"{path}: not JSON: {error}") from None
+        results.append(result)
+    return results
+
+
+def merge(results: Sequence[dict[str, Any]], baseline: str | None = None) -> Results:
+    """Merge runs, pool what several of them have measured, and compare the rows.
+
+    Args:
+        results: pytest-benchmark's dictionaries, as the harness fills them.
+        baseline: "column" or "column:mode"; by default `numpy_ref`, if it is there.
+
+    Raises:
+        ResultsError: one does not come from this suite or lacks a field, or nothing is in them.
+        UnknownNameError: no row is of the baseline.
+    """
+    letters: dict[str, str] = {}
+    setups: dict[str, dict[str, dict[str, Any]]] = {}
+    limits: dict[tuple[Side, str, str | None], float] = {}
+    not_run: list[tuple[str, str, str]] = []
+    rows: dict[tuple[Any, ...], list[Row]] = defaultdict(list)
+    runs = [(_ours(result), result) for result in results]
+    runs.sort(key=lambda run: str(run[1].get("datetime")))
+    for number, (ours, result) in enumerate(runs):
+        setup = {name: _part(ours, name) for name in ("machine", "versions", "flags")}
+        setup["source"] = {name: ours.get(name) for name in ("commit", "dirty", "seed")}
+        letter = letters.setdefault(json.dumps(setup, sort_keys=True), chr(65 + len(letters)))
+        setups[letter] = setup
+        try:
+            not_run += [(letter, entry["what"], entry["why"]) for entry in ours.get("not_run", ())]
+            for limit in ours.get("limits", ()):
+                floor = limit["quantity"] == "dispatch"
+                about = limit["column" if floor else "dtype"]
+                at = _side(letter, limit), limit["quantity"], about
+                # the columns multiply matrices too; the machine can what the best of them can
+                limits[at] = max(float(limit["value"]), 0 if floor else limits.get(at, 0))
+        except (KeyError, TypeError, ValueError) as error:
+            raise ResultsError(f"malformed limits or not_run: {error!r}") from None
+        entries = [
+            (_part(entry, "extra_info"), entry.get("stats")) for entry in result["benchmarks"]
+        ]
+        entries += [(info, None) for info in ours.get("rows", ())]
+        for row in (_row(letter, number, info, stats) for info, stats in entries):
+            key = (row.task, row.column, row.mode, row.side, row.dtype, row.batch)
+            rows[key].append(row)
+    if not rows and not not_run:
+        raise ResultsError("no results in it")
+    many = len(setups) > 1
+    lines = [f"{f'{letter}: ' * many}{what}: {why}" for letter, what, why in dict.fromkeys(not_run)]
+    overlaps = [found for row in rows.values() if (found := _overlap(row)) is not None]
+    compared, name = _compare([pooled(row) for row in rows.values()], baseline)
+    return Results(compared, setups, limits, lines, (len(overlaps), sum(overlaps)), name)
+
+
+def pooled(runs: Sequence[Row]) -> Row:
+    """One row from those of several runs: the run in the middle, with the quartiles of all.
+
+    The spread then reaches from the lowest first quartile to the highest third: what another run
+    may be expected to give. A row that was invalid in any run is invalid.
+
+    Args:
+        runs: the same row, one or more times.
+    """
+    if wrong := [row for row in runs if row.status == "invalid"]:
+        return wrong[-1]
+    timed = [(row.time, row) for row in runs if row.time]
+    timed.sort(key=lambda run: run[0].median)
+    if not timed:
+        return runs[-1]
+    times = [time for time, _ in timed]
+    middle, row = timed[(len(timed) - 1) // 2]
+    low, high = min(time.low for time in times), max(time.high for time in times)
+    rounds = sum(time.rounds for time in times)
+    medians = {number: median for time in times for number, median in time.medians.items()}
+    return row._replace(time=Time(middle.median, low, high, rounds, medians))
+
+
+def _overlap(runs: Sequence[Row]) -> bool | None:
+    """Whether the quartile ranges of all runs have a time in common; None for a single run."""
+    times = [row.time for row in runs if row.time]
+    if len(times) < 2:
+        return None
+    return max(time.low for time in times) <= min(time.high for time in times)
+
+
+def _ours(result: Any) -> dict[str, Any]:
+    if not isinstance(result, dict) or not isinstance(result.get("benchmarks"), list):
+        raise ResultsError("not a file of pytest-benchmark: no list of benchmarks")
+    ours = _part(_part(result, "machine_info"), "triptych")
+    if not ours:
+        raise ResultsError("a file of pytest-benchmark, but not from this suite's benchmarks")
+    if ours.get("schema") != SCHEMA:
+        raise ResultsError(f"has schema {ours.get('schema')}; this report reads schema {SCHEMA}")
+    return ours
+
+
+def _part(whole: Any, name: str) -> dict[str, Any]:
+    part = whole.get(name) if isinstance(whole, dict) else None
+    return part if isinstance(part, dict) else {}
+
+
+def _side(letter: str, info: dict[str, Any]) -> Side:
+    return Side(letter, info["device"], info["threads"] if info["device"] == "cpu" else None)
+
+
+def _row(letter: str, number: int, info: dict[str, Any], stats: Any) -> Row:
+    needed = ("task", "column", "mode", "device", "threads", "dtype", "batch", "status")
+    if lacking := [name for name in needed if name not in info]:
+        raise ResultsError(f"a benchmark whose extra_info lacks {', '.join(lacking)}")
+    row = Row(
+        concept=info.get("concept", ""),
+        peer=bool(info.get("peer")),
+        side=_side(letter, info),
+        reason=info.get("reason", ""),
+        agreement=info.get("agreement"),
+        **{name: info[name] for name in ("task", "column", "mode", "dtype", "batch", "status")},
+    )
+    what = ", ".join((row.task, *row.label))
+    if row.status not in ("ok", "invalid", "not run"):
+        raise ResultsError(f"{what}: unknown status {row.status!r}")
+    if row.status != "ok":
+        return row
+    try:
+        low, median, high = (float(stats[name]) / info["steps"] for name in ("q1", "median", "q3"))
+        if not 0 < low <= median <= high < math.inf:
+            raise ValueError
+    except (KeyError, TypeError, ValueError, ZeroDivisionError):
+        raise ResultsError(f"{what}: status ok, but no time (stats, steps)") from None
+    names = ("flops", "bytes", "limit", "compile", "break_even_steps", "transfer", "peak_memory")
+    measured: dict[str, Any] = {name: info.get(name) for name in names}
+    rounds = int(stats.get("rounds", 0))
+    return row._replace(time=Time(median, low, high, rounds, {number: median}), **measured)
+
+
+# Comparing
+
+
+def _compare(rows: list[Row], baseline: str | None) -> tuple[list[Row], str]:
+    """The rows with their ratios, in the order of the tables; the baseline in words."""
+    column, _, mode = (baseline or COLUMNS[0]).partition(":")
+    modes = list(dict.fromkeys(row.mode for row in rows if row.column == column))
+    if baseline and not modes:
+        raise UnknownNameError("column", column, list(dict.fromkeys(row.column for row in rows)))
+    if mode and mode not in modes:
+        raise UnknownNameError(f"mode of {column}", mode, modes)
+    mode = mode or next((plain for plain in (*PLAIN, *modes) if plain in modes), "")
+    alike: dict[Any, list[Row]] = defaultdict(list)
+    for row in rows:
+        alike[row.task, row.dtype, row.batch].append(row)
+    compared = []
+    for group in alike.values():
+        base = [row for row in group if (row.column, row.mode) == (column, mode)]
+        for row in group:
+            same = [o for o in group if o.label == row.label and o.side.device == "cpu"]
+            to_cpu = ratio_of(row, same) if row.side.device != "cpu" else None
+            compared.append(row._replace(to_baseline=ratio_of(row, base), to_cpu=to_cpu))
+    tasks = list(dict.fromkeys(row.task for row in rows))
+    compared.sort(key=lambda row: (tasks.index(row.task), *_order(row)))
+    return compared, ", ".join((DISPLAY_NAMES.get(column, column), mode))
+
+
+def _order(row: Row) -> tuple[Any, ...]:
+    def place(name: str, known: tuple[str, ...]) -> tuple[int, str]:
+        return (known.index(name), "") if name in known else (len(known), name)
+
+    what = (place(row.dtype, DTYPES), row.batch or 0, place(row.column, COLUMNS))
+    return *what, place(row.mode, MODES), row.side.setup, row.side.device, row.side.threads or 0
+
+
+def ratio_of(row: Row, candidates: Iterable[Row]) -> Ratio | None:
+    """Against the candidate on the same side, or, for a GPU without one, the fastest on a CPU.
+
+    One's own set-up comes before another; two CPUs are compared at the same number of threads.
+    """
+    fair = [
+        (other.side != row.side, other.side.setup != row.side.setup, other.time)
+        for other in candidates
+        if other.time
+        and (
+            other.side == row.side
+            or (other.side.device == "cpu" and row.side.threads in (None, other.side.threads))
+        )
+    ]
+    if not row.time or not fair:
+        return None
+    _, foreign, other = min(fair, key=lambda one: (*one[:2], one[2].median))
+    both = row.time.medians.keys() & other.medians.keys()
+    within = [other.medians[number] / row.time.medians[number] for number in both]
+    return Ratio(statistics.median(within or [other.median / row.time.median]), foreign)
+
+
+def differences(results: Results) -> dict[str, dict[str, list[Any]]]:
+    """What the set-ups do not share: by group and name, the values in the order of the letters."""
+    found: dict[str, dict[str, list[Any]]] = {}
+    for group in ("machine", "versions", "flags", "source"):
+        parts = [setup[group] for setup in results.setups.values()]
+        for name in dict.fromkeys(name for part in parts for name in part):
+            values = [part.get(name) for part in parts]
+            if any(value != values[0] for value in values):
+                found.setdefault(group, {})[name] = values
+    return found
