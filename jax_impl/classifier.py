@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Bool, Float, Int
 
-from jax_impl import checked
+from jax_impl import Below, Fraction, Positive, checked
 from jax_impl.optimizers import State, adam_start, adam_step, sgd_step
 
 Params = Annotated[
@@ -71,7 +71,9 @@ def predict(params: Params, x: Float[Array, "n features"]) -> Int[Array, " n"]:
 
 
 @checked
-def loss(params: Params, x: Float[Array, "n features"], t: Int[Array, " n"]) -> Float[Array, ""]:
+def loss(
+    params: Params, x: Float[Array, "n features"], t: Below[Int[Array, " n"], " classes"]
+) -> Float[Array, ""]:
     """Cross-entropy: the mean over the rows of -log P_t, from the logits.
 
     Args:
@@ -88,7 +90,7 @@ def loss(params: Params, x: Float[Array, "n features"], t: Int[Array, " n"]) -> 
 @checked
 @jax.jit
 def loss_and_grads(
-    params: Params, x: Float[Array, "n features"], t: Int[Array, " n"]
+    params: Params, x: Float[Array, "n features"], t: Below[Int[Array, " n"], " classes"]
 ) -> tuple[Float[Array, ""], Params]:
     """The loss, and its derivative by every parameter.
 
@@ -106,7 +108,7 @@ def loss_and_grads(
 @checked
 @jax.jit
 def accuracy(
-    params: Params, x: Float[Array, "n features"], t: Int[Array, " n"]
+    params: Params, x: Float[Array, "n features"], t: Below[Int[Array, " n"], " classes"]
 ) -> Float[Array, ""]:
     """The share of rows whose predicted class is right.
 
@@ -120,7 +122,7 @@ def accuracy(
 @checked
 @partial(jax.jit, static_argnames="training")
 def dropout(
-    h: Float[Array, "n hidden"], mask: Bool[Array, "n hidden"], *, rate: float, training: bool
+    h: Float[Array, "n hidden"], mask: Bool[Array, "n hidden"], *, rate: Fraction, training: bool
 ) -> Float[Array, "n hidden"]:
     """In training h * mask / (1 - rate), in evaluation h.
 
@@ -143,11 +145,11 @@ def dropout(
 def fit(
     params: Params,
     x: Float[Array, "n features"],
-    t: Int[Array, " n"],
-    batches: Int[Array, "steps batch"],
+    t: Below[Int[Array, " n"], " classes"],
+    batches: Below[Int[Array, "steps batch"], " n"],
     *,
     optimizer: Literal["sgd", "adam"],
-    learning_rate: float,
+    learning_rate: Positive,
 ) -> tuple[Params, Float[Array, " steps"]]:
     """Mini-batch training: one update for each row of batches.
 

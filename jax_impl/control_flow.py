@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Float, Int
 
-from jax_impl import checked
+from jax_impl import Natural, checked
 
 
 @checked
@@ -144,7 +144,7 @@ def loop_compiled(x: Float[Array, ""], n: Int[Array, ""]) -> tuple[Array, Array]
 
 @checked
 @partial(jax.jit, static_argnames="n")
-def recursion(x: Float[Array, ""], *, n: int) -> tuple[Array, Array]:
+def recursion(x: Float[Array, ""], *, n: Natural) -> tuple[Array, Array]:
     """y = x**n by a Python function that calls itself: x**n = x x**(n-1).
 
     n is static: the recursion runs while tracing, and each n is a program of its own.

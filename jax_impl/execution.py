@@ -9,13 +9,13 @@ import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Float, Int
 
-from jax_impl import checked
+from jax_impl import Below, Device, Positive, checked
 from jax_impl.classifier import Params, fit, loss, loss_and_grads
 from jax_impl.optimizers import sgd_step
 
 
 @checked
-def modes(*, device: str = "cpu") -> dict[str, str]:
+def modes(*, device: Device = "cpu") -> dict[str, str]:
     """Which of the three forms of the training loop run on a device.
 
     Args:
@@ -31,10 +31,10 @@ def modes(*, device: str = "cpu") -> dict[str, str]:
 def as_written(
     params: Params,
     x: Float[Array, "n features"],
-    t: Int[Array, " n"],
-    batches: Int[Array, "steps batch"],
+    t: Below[Int[Array, " n"], " classes"],
+    batches: Below[Int[Array, "steps batch"], " n"],
     *,
-    learning_rate: float,
+    learning_rate: Positive,
 ) -> tuple[Params, Float[Array, " steps"]]:
     """The classifier's training loop with every operation run as Python reaches it.
 
@@ -65,10 +65,10 @@ def as_written(
 def compiled_step(
     params: Params,
     x: Float[Array, "n features"],
-    t: Int[Array, " n"],
-    batches: Int[Array, "steps batch"],
+    t: Below[Int[Array, " n"], " classes"],
+    batches: Below[Int[Array, "steps batch"], " n"],
     *,
-    learning_rate: float,
+    learning_rate: Positive,
 ) -> tuple[Params, Float[Array, " steps"]]:
     """The same loop in Python over one step that is compiled once: gradient and update together.
 
@@ -89,10 +89,10 @@ def compiled_step(
 def compiled_loop(
     params: Params,
     x: Float[Array, "n features"],
-    t: Int[Array, " n"],
-    batches: Int[Array, "steps batch"],
+    t: Below[Int[Array, " n"], " classes"],
+    batches: Below[Int[Array, "steps batch"], " n"],
     *,
-    learning_rate: float,
+    learning_rate: Positive,
 ) -> tuple[Params, Float[Array, " steps"]]:
     """The whole loop as one program: Python is left once and entered again when it is over.
 

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Float
 
-from jax_impl import checked
+from jax_impl import Count, Positive, checked
 from jax_impl.optimizers import sgd_step
 
 Params = Annotated[dict[str, Array], {"w": "", "b": ""}]
@@ -73,8 +73,8 @@ def fit(
     x: Float[Array, "n 1"],
     t: Float[Array, "n 1"],
     *,
-    learning_rate: float,
-    epochs: int,
+    learning_rate: Positive,
+    epochs: Count,
 ) -> tuple[Params, Float[Array, " epochs"]]:
     """Gradient descent by hand: w <- w - rate dL/dw, b <- b - rate dL/db, once an epoch.
 
@@ -109,8 +109,8 @@ def fit_with_optimizer(
     x: Float[Array, "n 1"],
     t: Float[Array, "n 1"],
     *,
-    learning_rate: float,
-    epochs: int,
+    learning_rate: Positive,
+    epochs: Count,
 ) -> tuple[Params, Float[Array, " epochs"]]:
     """Fit as `fit` does, with an optimiser (and a layer, if there is one) for the update.
 

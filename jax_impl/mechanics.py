@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Float
 
-from jax_impl import checked
+from jax_impl import Count, checked
 
 
 def _affine(x: Array, w: Array, b: Array) -> Array:
@@ -22,7 +22,7 @@ def _quadratic(x: Array) -> Array:
 
 @checked
 def accumulate(
-    x: Float[Array, ""], w: Float[Array, ""], b: Float[Array, ""], *, times: int, reset: bool
+    x: Float[Array, ""], w: Float[Array, ""], b: Float[Array, ""], *, times: Count, reset: bool
 ) -> dict[str, Float[Array, " times"]]:
     """The gradients of y = w x + b, read after each of several backward passes.
 

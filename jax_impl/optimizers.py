@@ -4,19 +4,23 @@ JAX: the state is a value that goes in and comes out. Inside `jit` the step numb
 a float32 power of it would be too coarse: 1 - beta**step is computed as -expm1(step log(beta)).
 """
 
-from typing import Any
+from typing import Annotated, Any
 
 import jax.numpy as jnp
 from jax import Array
+from jaxtyping import Shaped
 
-from jax_impl import checked
+from jax_impl import Fraction, Like, Positive, checked
 
 Params = dict[str, Array]
-State = dict[str, Any]
+State = Annotated[
+    dict[str, Any],
+    {"step": Shaped[Array, ""], "m": Like[Params, " params"], "v": Like[Params, " params"]},
+]
 
 
 @checked
-def sgd_step(params: Params, grads: Params, *, learning_rate: float) -> Params:
+def sgd_step(params: Params, grads: Like[Params, " params"], *, learning_rate: Positive) -> Params:
     """Gradient descent: p <- p - rate g.
 
     Args:
@@ -52,13 +56,13 @@ def adam_start(params: Params) -> State:
 @checked
 def adam_step(
     params: Params,
-    grads: Params,
+    grads: Like[Params, " params"],
     state: State,
     *,
-    learning_rate: float,
-    beta1: float = 0.9,
-    beta2: float = 0.999,
-    eps: float = 1e-8,
+    learning_rate: Positive,
+    beta1: Fraction = 0.9,
+    beta2: Fraction = 0.999,
+    eps: Positive = 1e-8,
 ) -> tuple[Params, State]:
     """p <- p - rate m' / (sqrt(v') + eps), with m' and v' running means of g and g**2, unbiased.
 

@@ -12,13 +12,13 @@ import numpy as np
 from jax import Array
 from jaxtyping import Bool, Float, Int, Num, Shaped
 
-from jax_impl import _check_kept, checked
+from jax_impl import Below, Count, Device, NestedNumbers, _check_kept, checked
 
 DType = Literal["bool", "int32", "int64", "float32", "float64"]
 
 
 @checked
-def tensor(data: Any, *, dtype: DType | None = None, device: str = "cpu") -> Array:
+def tensor(data: NestedNumbers, *, dtype: DType | None = None, device: Device = "cpu") -> Array:
     """Nested lists of numbers as an array: a number has rank 0, a list rank 1, lists of it rank 2.
 
     Args:
@@ -118,7 +118,7 @@ def reductions(x: Float[Array, "*rows n"]) -> dict[str, Array]:
 
 
 @checked
-def variance(x: Float[Array, "*shape"], *, ddof: int) -> Float[Array, ""]:
+def variance(x: Float[Array, "*shape"], *, ddof: Literal[0, 1]) -> Float[Array, ""]:
     """sum_i (x_i - mean)**2 / (n - ddof), over all entries.
 
     A single entry has none with ddof = 1: a ValueError. JAX says `ddof`, by default 0.
@@ -146,7 +146,7 @@ def slices(x: Shaped[Array, "rows columns"], mask: Bool[Array, "rows columns"]) 
 
 @checked
 def replace(
-    x: Float[Array, " length"], index: Int[Array, ""], value: Float[Array, ""]
+    x: Float[Array, " length"], index: Below[Int[Array, ""], " length"], value: Float[Array, ""]
 ) -> Float[Array, " length"]:
     """A copy of x with x[index] = value; x stays as it is.
 
@@ -156,7 +156,9 @@ def replace(
 
 
 @checked
-def reshape(x: Shaped[Array, "*shape"], rows: int, columns: int) -> Shaped[Array, "rows columns"]:
+def reshape(
+    x: Shaped[Array, "*shape"], rows: Count, columns: Count
+) -> Shaped[Array, "rows columns"]:
     """The same entries in the same order (the last index runs fastest), as rows x columns.
 
     JAX: a new array.
@@ -221,7 +223,7 @@ def to_host(x: Shaped[Array, "*shape"], *, share: bool) -> np.ndarray:
 
 
 @checked
-def move(x: Shaped[Array, "*shape"], device: str) -> Shaped[Array, "*shape"]:
+def move(x: Shaped[Array, "*shape"], device: Device) -> Shaped[Array, "*shape"]:
     """The same values on that device; no copy where they are there already.
 
     JAX: `device_put`. Operands committed to different devices are refused.

@@ -9,9 +9,39 @@ from typing import Any
 import numpy as np
 from numpy import ndarray as Array
 
-from triptych.checks import Backend, check_device, host_copy, make_checked
+from triptych.checks import (
+    Backend,
+    Below,
+    Count,
+    Device,
+    Fraction,
+    Like,
+    Natural,
+    NestedNumbers,
+    NonNegative,
+    Positive,
+    check_device,
+    host_copy,
+    make_checked,
+)
 
-__all__ = ["Array", "checked", "devices", "from_numpy", "synchronize", "to_numpy"]
+__all__ = [
+    "Array",
+    "Below",
+    "Count",
+    "Device",
+    "Fraction",
+    "Like",
+    "Natural",
+    "NestedNumbers",
+    "NonNegative",
+    "Positive",
+    "checked",
+    "devices",
+    "from_numpy",
+    "synchronize",
+    "to_numpy",
+]
 
 
 def from_numpy(x: Any, *, device: str = "cpu") -> Any:

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 from numpy import ndarray as Array
 
-from numpy_ref import checked
+from numpy_ref import Below, Fraction, Positive, checked
 from numpy_ref.optimizers import adam_start, adam_step, sgd_step
 
 Params = Annotated[
@@ -66,7 +66,9 @@ def predict(params: Params, x: Float[Array, "n features"]) -> Int[Array, " n"]:
 
 
 @checked
-def loss(params: Params, x: Float[Array, "n features"], t: Int[Array, " n"]) -> Float[Array, ""]:
+def loss(
+    params: Params, x: Float[Array, "n features"], t: Below[Int[Array, " n"], " classes"]
+) -> Float[Array, ""]:
     """Cross-entropy: the mean over the rows of -log P_t, from the logits.
 
     Args:
@@ -82,7 +84,7 @@ def loss(params: Params, x: Float[Array, "n features"], t: Int[Array, " n"]) -> 
 
 @checked
 def loss_and_grads(
-    params: Params, x: Float[Array, "n features"], t: Int[Array, " n"]
+    params: Params, x: Float[Array, "n features"], t: Below[Int[Array, " n"], " classes"]
 ) -> tuple[Float[Array, ""], Params]:
     """The loss, and its derivative by every parameter.
 
@@ -133,7 +135,7 @@ def loss_and_grads(
 
 @checked
 def accuracy(
-    params: Params, x: Float[Array, "n features"], t: Int[Array, " n"]
+    params: Params, x: Float[Array, "n features"], t: Below[Int[Array, " n"], " classes"]
 ) -> Float[Array, ""]:
     """The share of rows whose predicted class is right.
 
@@ -146,7 +148,7 @@ def accuracy(
 
 @checked
 def dropout(
-    h: Float[Array, "n hidden"], mask: Bool[Array, "n hidden"], *, rate: float, training: bool
+    h: Float[Array, "n hidden"], mask: Bool[Array, "n hidden"], *, rate: Fraction, training: bool
 ) -> Float[Array, "n hidden"]:
     """In training h * mask / (1 - rate), in evaluation h.
 
@@ -171,11 +173,11 @@ def dropout(
 def fit(
     params: Params,
     x: Float[Array, "n features"],
-    t: Int[Array, " n"],
-    batches: Int[Array, "steps batch"],
+    t: Below[Int[Array, " n"], " classes"],
+    batches: Below[Int[Array, "steps batch"], " n"],
     *,
     optimizer: Literal["sgd", "adam"],
-    learning_rate: float,
+    learning_rate: Positive,
 ) -> tuple[Params, Float[Array, " steps"]]:
     """Mini-batch training: one update for each row of batches.
 

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float, Int
 from numpy import ndarray as Array
 
-from numpy_ref import checked
+from numpy_ref import Natural, checked
 
 NO_COMPILER = "NumPy has no compiler: only the form as written runs in this column"
 
@@ -138,7 +138,7 @@ def loop_compiled(x: Float[Array, ""], n: Int[Array, ""]) -> tuple[Array, Array]
 
 
 @checked
-def recursion(x: Float[Array, ""], *, n: int) -> tuple[Array, Array]:
+def recursion(x: Float[Array, ""], *, n: Natural) -> tuple[Array, Array]:
     """y = x**n by a Python function that calls itself: x**n = x x**(n-1).
 
     Args:

@@ -7,13 +7,13 @@ RuntimeError that says so.
 from jaxtyping import Float, Int
 from numpy import ndarray as Array
 
-from numpy_ref import checked
+from numpy_ref import Below, Device, Positive, checked
 from numpy_ref.classifier import Params, fit
 from numpy_ref.control_flow import NO_COMPILER
 
 
 @checked
-def modes(*, device: str = "cpu") -> dict[str, str]:
+def modes(*, device: Device = "cpu") -> dict[str, str]:
     """Which of the three forms of the training loop run on a device.
 
     Args:
@@ -29,10 +29,10 @@ def modes(*, device: str = "cpu") -> dict[str, str]:
 def as_written(
     params: Params,
     x: Float[Array, "n features"],
-    t: Int[Array, " n"],
-    batches: Int[Array, "steps batch"],
+    t: Below[Int[Array, " n"], " classes"],
+    batches: Below[Int[Array, "steps batch"], " n"],
     *,
-    learning_rate: float,
+    learning_rate: Positive,
 ) -> tuple[Params, Float[Array, " steps"]]:
     """The classifier's training loop with every operation run as Python reaches it.
 
@@ -57,10 +57,10 @@ def as_written(
 def compiled_step(
     params: Params,
     x: Float[Array, "n features"],
-    t: Int[Array, " n"],
-    batches: Int[Array, "steps batch"],
+    t: Below[Int[Array, " n"], " classes"],
+    batches: Below[Int[Array, "steps batch"], " n"],
     *,
-    learning_rate: float,
+    learning_rate: Positive,
 ) -> tuple[Params, Float[Array, " steps"]]:
     """The same loop in Python over one step that is compiled once: gradient and update together.
 
@@ -78,10 +78,10 @@ def compiled_step(
 def compiled_loop(
     params: Params,
     x: Float[Array, "n features"],
-    t: Int[Array, " n"],
-    batches: Int[Array, "steps batch"],
+    t: Below[Int[Array, " n"], " classes"],
+    batches: Below[Int[Array, "steps batch"], " n"],
     *,
-    learning_rate: float,
+    learning_rate: Positive,
 ) -> tuple[Params, Float[Array, " steps"]]:
     """The whole loop as one program: Python is left once and entered again when it is over.
 

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float
 from numpy import ndarray as Array
 
-from numpy_ref import checked
+from numpy_ref import Count, Positive, checked
 from numpy_ref.optimizers import sgd_step
 
 Params = Annotated[dict[str, Array], {"weight": "out in", "bias": " out"}]
@@ -81,8 +81,8 @@ def train(
     x: Float[Array, "*n in"],
     t: Float[Array, "*n out"],
     *,
-    learning_rate: float,
-    steps: int,
+    learning_rate: Positive,
+    steps: Count,
 ) -> tuple[Params, Float[Array, " steps"]]:
     """Gradient descent by hand: W <- W - rate dL/dW, b <- b - rate dL/db, over and over.
 
@@ -113,8 +113,8 @@ def train_with_optimizer(
     x: Float[Array, "*n in"],
     t: Float[Array, "*n out"],
     *,
-    learning_rate: float,
-    steps: int,
+    learning_rate: Positive,
+    steps: Count,
 ) -> tuple[Params, Float[Array, " steps"]]:
     """Train as `train` does, with an optimiser (and a layer, if there is one) for the update.
 
@@ -132,7 +132,7 @@ def train_with_optimizer(
 
 
 @checked
-def error_factor(x: Float[Array, " in"], *, learning_rate: float) -> Float[Array, ""]:
+def error_factor(x: Float[Array, " in"], *, learning_rate: Positive) -> Float[Array, ""]:
     """By what y - t is multiplied in one step on one sample and one output: 1 - 2 rate (x.x + 1).
 
     Training diverges where its size exceeds 1 and crawls where it is close to 1.

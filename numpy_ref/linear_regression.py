@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float
 from numpy import ndarray as Array
 
-from numpy_ref import checked
+from numpy_ref import Count, Positive, checked
 from numpy_ref.optimizers import sgd_step
 
 Params = Annotated[dict[str, Array], {"w": "", "b": ""}]
@@ -77,8 +77,8 @@ def fit(
     x: Float[Array, "n 1"],
     t: Float[Array, "n 1"],
     *,
-    learning_rate: float,
-    epochs: int,
+    learning_rate: Positive,
+    epochs: Count,
 ) -> tuple[Params, Float[Array, " epochs"]]:
     """Gradient descent by hand: w <- w - rate dL/dw, b <- b - rate dL/db, once an epoch.
 
@@ -111,8 +111,8 @@ def fit_with_optimizer(
     x: Float[Array, "n 1"],
     t: Float[Array, "n 1"],
     *,
-    learning_rate: float,
-    epochs: int,
+    learning_rate: Positive,
+    epochs: Count,
 ) -> tuple[Params, Float[Array, " epochs"]]:
     """Fit as `fit` does, with an optimiser (and a layer, if there is one) for the update.
 

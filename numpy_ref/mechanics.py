@@ -8,12 +8,12 @@ import numpy as np
 from jaxtyping import Float
 from numpy import ndarray as Array
 
-from numpy_ref import checked
+from numpy_ref import Count, checked
 
 
 @checked
 def accumulate(
-    x: Float[Array, ""], w: Float[Array, ""], b: Float[Array, ""], *, times: int, reset: bool
+    x: Float[Array, ""], w: Float[Array, ""], b: Float[Array, ""], *, times: Count, reset: bool
 ) -> dict[str, Float[Array, " times"]]:
     """The gradients of y = w x + b, read after each of several backward passes.
 

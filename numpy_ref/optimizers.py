@@ -3,19 +3,23 @@
 NumPy: the formulas as the paper gives them, one line each, on new arrays.
 """
 
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+from jaxtyping import Shaped
 from numpy import ndarray as Array
 
-from numpy_ref import checked
+from numpy_ref import Fraction, Like, Positive, checked
 
 Params = dict[str, Array]
-State = dict[str, Any]
+State = Annotated[
+    dict[str, Any],
+    {"step": Shaped[Array, ""], "m": Like[Params, " params"], "v": Like[Params, " params"]},
+]
 
 
 @checked
-def sgd_step(params: Params, grads: Params, *, learning_rate: float) -> Params:
+def sgd_step(params: Params, grads: Like[Params, " params"], *, learning_rate: Positive) -> Params:
     """Gradient descent: p <- p - rate g.
 
     Args:
@@ -51,13 +55,13 @@ def adam_start(params: Params) -> State:
 @checked
 def adam_step(
     params: Params,
-    grads: Params,
+    grads: Like[Params, " params"],
     state: State,
     *,
-    learning_rate: float,
-    beta1: float = 0.9,
-    beta2: float = 0.999,
-    eps: float = 1e-8,
+    learning_rate: Positive,
+    beta1: Fraction = 0.9,
+    beta2: Fraction = 0.999,
+    eps: Positive = 1e-8,
 ) -> tuple[Params, State]:
     """p <- p - rate m' / (sqrt(v') + eps), with m' and v' running means of g and g**2, unbiased.
 

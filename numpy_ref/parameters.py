@@ -12,7 +12,7 @@ import safetensors.numpy
 from numpy import ndarray as Array
 from safetensors import SafetensorError
 
-from numpy_ref import checked, from_numpy, to_numpy
+from numpy_ref import Device, checked, from_numpy, to_numpy
 from numpy_ref.classifier import Params
 
 TORCH_FILES = (b"PK\x03\x04", b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.")
@@ -81,7 +81,7 @@ def load(
     path: str | os.PathLike[str],
     *,
     like: dict[str, Array] | None = None,
-    device: str = "cpu",
+    device: Device = "cpu",
 ) -> dict[str, Array]:
     """Read named parameters from a safetensors file, whichever column wrote it.
 

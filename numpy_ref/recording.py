@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Float
 from numpy import ndarray as Array
 
-from numpy_ref import checked
+from numpy_ref import Positive, checked
 
 Params = Annotated[dict[str, Array], {"weight": "out in", "bias": " out"}]
 
@@ -95,7 +95,7 @@ def backward_untracked(x: Float[Array, ""]) -> Float[Array, ""]:
 
 @checked
 def update_inside_graph(
-    x: Float[Array, ""], *, learning_rate: float
+    x: Float[Array, ""], *, learning_rate: Positive
 ) -> tuple[Float[Array, ""], Float[Array, ""]]:
     """x <- x - rate dy/dx in place, while y = x**2 + 3 x + 1 is recorded; then dy/dx once more.
 
@@ -119,7 +119,7 @@ def update_inside_graph(
 
 @checked
 def update_outside_graph(
-    x: Float[Array, ""], *, learning_rate: float
+    x: Float[Array, ""], *, learning_rate: Positive
 ) -> tuple[Float[Array, ""], bool]:
     """x <- x - rate dy/dx for y = x**2 + 3 x + 1, and whether the update was recorded.
 

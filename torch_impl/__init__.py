@@ -10,9 +10,39 @@ import numpy as np
 import torch
 from torch import Tensor as Array
 
-from triptych.checks import Backend, check_device, host_copy, make_checked
+from triptych.checks import (
+    Backend,
+    Below,
+    Count,
+    Device,
+    Fraction,
+    Like,
+    Natural,
+    NestedNumbers,
+    NonNegative,
+    Positive,
+    check_device,
+    host_copy,
+    make_checked,
+)
 
-__all__ = ["Array", "checked", "devices", "from_numpy", "synchronize", "to_numpy"]
+__all__ = [
+    "Array",
+    "Below",
+    "Count",
+    "Device",
+    "Fraction",
+    "Like",
+    "Natural",
+    "NestedNumbers",
+    "NonNegative",
+    "Positive",
+    "checked",
+    "devices",
+    "from_numpy",
+    "synchronize",
+    "to_numpy",
+]
 
 
 def from_numpy(x: Any, *, device: str = "cpu") -> Any:

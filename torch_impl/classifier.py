@@ -12,7 +12,7 @@ from torch import Tensor as Array
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from torch_impl import checked
+from torch_impl import Below, Fraction, Positive, checked
 
 Params = Annotated[
     dict[str, Array],
@@ -104,7 +104,9 @@ def predict(params: Params, x: Float[Array, "n features"]) -> Int[Array, " n"]:
 
 
 @checked
-def loss(params: Params, x: Float[Array, "n features"], t: Int[Array, " n"]) -> Float[Array, ""]:
+def loss(
+    params: Params, x: Float[Array, "n features"], t: Below[Int[Array, " n"], " classes"]
+) -> Float[Array, ""]:
     """Cross-entropy: the mean over the rows of -log P_t, from the logits.
 
     Args:
@@ -119,7 +121,7 @@ def loss(params: Params, x: Float[Array, "n features"], t: Int[Array, " n"]) -> 
 
 @checked
 def loss_and_grads(
-    params: Params, x: Float[Array, "n features"], t: Int[Array, " n"]
+    params: Params, x: Float[Array, "n features"], t: Below[Int[Array, " n"], " classes"]
 ) -> tuple[Float[Array, ""], Params]:
     """The loss, and its derivative by every parameter.
 
@@ -140,7 +142,7 @@ def loss_and_grads(
 
 @checked
 def accuracy(
-    params: Params, x: Float[Array, "n features"], t: Int[Array, " n"]
+    params: Params, x: Float[Array, "n features"], t: Below[Int[Array, " n"], " classes"]
 ) -> Float[Array, ""]:
     """The share of rows whose predicted class is right.
 
@@ -153,7 +155,7 @@ def accuracy(
 
 @checked
 def dropout(
-    h: Float[Array, "n hidden"], mask: Bool[Array, "n hidden"], *, rate: float, training: bool
+    h: Float[Array, "n hidden"], mask: Bool[Array, "n hidden"], *, rate: Fraction, training: bool
 ) -> Float[Array, "n hidden"]:
     """In training h * mask / (1 - rate), in evaluation h.
 
@@ -175,11 +177,11 @@ def dropout(
 def fit(
     params: Params,
     x: Float[Array, "n features"],
-    t: Int[Array, " n"],
-    batches: Int[Array, "steps batch"],
+    t: Below[Int[Array, " n"], " classes"],
+    batches: Below[Int[Array, "steps batch"], " n"],
     *,
     optimizer: Literal["sgd", "adam"],
-    learning_rate: float,
+    learning_rate: Positive,
 ) -> tuple[Params, Float[Array, " steps"]]:
     """Mini-batch training: one update for each row of batches.
 

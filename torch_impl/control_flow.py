@@ -9,7 +9,7 @@ from jaxtyping import Float, Int
 from torch import Tensor as Array
 from torch.fx.experimental.proxy_tensor import make_fx
 
-from torch_impl import checked
+from torch_impl import Natural, checked
 
 
 @checked
@@ -156,7 +156,7 @@ def loop_compiled(x: Float[Array, ""], n: Int[Array, ""]) -> tuple[Array, Array]
 
 
 @checked
-def recursion(x: Float[Array, ""], *, n: int) -> tuple[Array, Array]:
+def recursion(x: Float[Array, ""], *, n: Natural) -> tuple[Array, Array]:
     """y = x**n by a Python function that calls itself: x**n = x x**(n-1).
 
     Args:

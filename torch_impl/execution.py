@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor as Array
 
-from torch_impl import checked
+from torch_impl import Below, Device, Positive, checked
 from torch_impl.classifier import Params, fit, loss
 from torch_impl.optimizers import sgd_step
 
@@ -20,7 +20,7 @@ NO_CUDA = "a CUDA graph needs a CUDA device; on a CPU, torch.compile would unrol
 
 
 @checked
-def modes(*, device: str = "cpu") -> dict[str, str]:
+def modes(*, device: Device = "cpu") -> dict[str, str]:
     """Which of the three forms of the training loop run on a device.
 
     Args:
@@ -40,10 +40,10 @@ def modes(*, device: str = "cpu") -> dict[str, str]:
 def as_written(
     params: Params,
     x: Float[Array, "n features"],
-    t: Int[Array, " n"],
-    batches: Int[Array, "steps batch"],
+    t: Below[Int[Array, " n"], " classes"],
+    batches: Below[Int[Array, "steps batch"], " n"],
     *,
-    learning_rate: float,
+    learning_rate: Positive,
 ) -> tuple[Params, Float[Array, " steps"]]:
     """The classifier's training loop with every operation run as Python reaches it.
 
@@ -68,10 +68,10 @@ def as_written(
 def compiled_step(
     params: Params,
     x: Float[Array, "n features"],
-    t: Int[Array, " n"],
-    batches: Int[Array, "steps batch"],
+    t: Below[Int[Array, " n"], " classes"],
+    batches: Below[Int[Array, "steps batch"], " n"],
     *,
-    learning_rate: float,
+    learning_rate: Positive,
 ) -> tuple[Params, Float[Array, " steps"]]:
     """The same loop in Python over one step that is compiled once: gradient and update together.
 
@@ -100,10 +100,10 @@ def compiled_step(
 def compiled_loop(
     params: Params,
     x: Float[Array, "n features"],
-    t: Int[Array, " n"],
-    batches: Int[Array, "steps batch"],
+    t: Below[Int[Array, " n"], " classes"],
+    batches: Below[Int[Array, "steps batch"], " n"],
     *,
-    learning_rate: float,
+    learning_rate: Positive,
 ) -> tuple[Params, Float[Array, " steps"]]:
     """The whole loop as one program: Python is left once and entered again when it is over.
 

@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor as Array
 from torch import nn
 
-from torch_impl import checked
+from torch_impl import Count, Positive, checked
 
 Params = Annotated[dict[str, Array], {"weight": "out in", "bias": " out"}]
 
@@ -77,8 +77,8 @@ def train(
     x: Float[Array, "*n in"],
     t: Float[Array, "*n out"],
     *,
-    learning_rate: float,
-    steps: int,
+    learning_rate: Positive,
+    steps: Count,
 ) -> tuple[Params, Float[Array, " steps"]]:
     """Gradient descent by hand: W <- W - rate dL/dW, b <- b - rate dL/db, over and over.
 
@@ -119,8 +119,8 @@ def train_with_optimizer(
     x: Float[Array, "*n in"],
     t: Float[Array, "*n out"],
     *,
-    learning_rate: float,
-    steps: int,
+    learning_rate: Positive,
+    steps: Count,
 ) -> tuple[Params, Float[Array, " steps"]]:
     """Train as `train` does, with an optimiser (and a layer, if there is one) for the update.
 
@@ -150,7 +150,7 @@ def train_with_optimizer(
 
 
 @checked
-def error_factor(x: Float[Array, " in"], *, learning_rate: float) -> Float[Array, ""]:
+def error_factor(x: Float[Array, " in"], *, learning_rate: Positive) -> Float[Array, ""]:
     """By what y - t is multiplied in one step on one sample and one output: 1 - 2 rate (x.x + 1).
 
     Training diverges where its size exceeds 1 and crawls where it is close to 1.

@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor as Array
 from torch import nn
 
-from torch_impl import checked
+from torch_impl import Count, Positive, checked
 
 Params = Annotated[dict[str, Array], {"w": "", "b": ""}]
 
@@ -74,8 +74,8 @@ def fit(
     x: Float[Array, "n 1"],
     t: Float[Array, "n 1"],
     *,
-    learning_rate: float,
-    epochs: int,
+    learning_rate: Positive,
+    epochs: Count,
 ) -> tuple[Params, Float[Array, " epochs"]]:
     """Gradient descent by hand: w <- w - rate dL/dw, b <- b - rate dL/db, once an epoch.
 
@@ -116,8 +116,8 @@ def fit_with_optimizer(
     x: Float[Array, "n 1"],
     t: Float[Array, "n 1"],
     *,
-    learning_rate: float,
-    epochs: int,
+    learning_rate: Positive,
+    epochs: Count,
 ) -> tuple[Params, Float[Array, " epochs"]]:
     """Fit as `fit` does, with an optimiser (and a layer, if there is one) for the update.
 

@@ -8,12 +8,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor as Array
 
-from torch_impl import checked
+from torch_impl import Count, checked
 
 
 @checked
 def accumulate(
-    x: Float[Array, ""], w: Float[Array, ""], b: Float[Array, ""], *, times: int, reset: bool
+    x: Float[Array, ""], w: Float[Array, ""], b: Float[Array, ""], *, times: Count, reset: bool
 ) -> dict[str, Float[Array, " times"]]:
     """The gradients of y = w x + b, read after each of several backward passes.
 

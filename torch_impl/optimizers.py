@@ -4,19 +4,23 @@ PyTorch: the same formulas on tensors. `torch.optim.SGD` and `torch.optim.Adam` 
 place with fused multiply-adds, so they differ from these in the last bits only.
 """
 
-from typing import Any
+from typing import Annotated, Any
 
 import torch
+from jaxtyping import Shaped
 from torch import Tensor as Array
 
-from torch_impl import checked
+from torch_impl import Fraction, Like, Positive, checked
 
 Params = dict[str, Array]
-State = dict[str, Any]
+State = Annotated[
+    dict[str, Any],
+    {"step": Shaped[Array, ""], "m": Like[Params, " params"], "v": Like[Params, " params"]},
+]
 
 
 @checked
-def sgd_step(params: Params, grads: Params, *, learning_rate: float) -> Params:
+def sgd_step(params: Params, grads: Like[Params, " params"], *, learning_rate: Positive) -> Params:
     """Gradient descent: p <- p - rate g.
 
     Args:
@@ -52,13 +56,13 @@ def adam_start(params: Params) -> State:
 @checked
 def adam_step(
     params: Params,
-    grads: Params,
+    grads: Like[Params, " params"],
     state: State,
     *,
-    learning_rate: float,
-    beta1: float = 0.9,
-    beta2: float = 0.999,
-    eps: float = 1e-8,
+    learning_rate: Positive,
+    beta1: Fraction = 0.9,
+    beta2: Fraction = 0.999,
+    eps: Positive = 1e-8,
 ) -> tuple[Params, State]:
     """p <- p - rate m' / (sqrt(v') + eps), with m' and v' running means of g and g**2, unbiased.
 

@@ -15,7 +15,7 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor as Array
 
-from torch_impl import checked, from_numpy, to_numpy
+from torch_impl import Device, checked, from_numpy, to_numpy
 from torch_impl.classifier import Params, SimpleNet
 
 TORCH_FILES = (b"PK\x03\x04", b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.")
@@ -79,7 +79,7 @@ def load(
     path: str | os.PathLike[str],
     *,
     like: dict[str, Array] | None = None,
-    device: str = "cpu",
+    device: Device = "cpu",
 ) -> dict[str, Array]:
     """Read named parameters from a safetensors file, whichever column wrote it.
 

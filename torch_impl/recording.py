@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor as Array
 
-from torch_impl import checked
+from torch_impl import Positive, checked
 
 Params = Annotated[dict[str, Array], {"weight": "out in", "bias": " out"}]
 
@@ -53,7 +53,7 @@ def backward_untracked(x: Float[Array, ""]) -> Float[Array, ""]:
 
 @checked
 def update_inside_graph(
-    x: Float[Array, ""], *, learning_rate: float
+    x: Float[Array, ""], *, learning_rate: Positive
 ) -> tuple[Float[Array, ""], Float[Array, ""]]:
     """x <- x - rate dy/dx in place, while y = x**2 + 3 x + 1 is recorded; then dy/dx once more.
 
@@ -76,7 +76,7 @@ def update_inside_graph(
 
 @checked
 def update_outside_graph(
-    x: Float[Array, ""], *, learning_rate: float
+    x: Float[Array, ""], *, learning_rate: Positive
 ) -> tuple[Float[Array, ""], bool]:
     """x <- x - rate dy/dx for y = x**2 + 3 x + 1, and whether the update was recorded.
 

@@ -2,30 +2,66 @@
 
 `checked` reads a function's signature once. A shape such as `Float[Array, "n features"]` binds
 the size of `n` wherever it first appears and must hold wherever it appears again; a parameter
-dictionary such as `Annotated[dict[str, Array], {"w": "", "b": ""}]` fixes names and shapes. What
-an annotation cannot say (a label must be a class, a row number must be a row) stands below by
-argument name. A wrong type or dtype is a `TypeError`, anything else a `ValueError`; both name the
-argument, what was expected and what came.
+dictionary such as `Annotated[dict[str, Array], {"w": "", "b": ""}]` fixes names and shapes. Limits
+stand in the annotation too: `learning_rate: Positive`, `steps: Count`, or `Annotated[float, Le(2)]`
+with any bound of the package annotated-types; labels are `Below[Int[Array, " n"], " classes"]`,
+gradients `Like[Params, " params"]`. A plain `float` is any finite number, a plain `int` any whole
+one. A wrong type or dtype is a `TypeError`, anything else a `ValueError`; both name the argument,
+what was expected and what came.
 
 Checks run at the door: a public function that is called by another public function of its column
 is not checked again. While a user's `jit`, `vmap` or `torch.compile` traces, an argument has no
 values yet, so its values are not checked; its shape and dtype are.
 
-This module imports no framework: each column's `__init__` says what an array is there.
+This module imports no framework: each column's `__init__` says what an array is there, and hands
+on the names of the limits.
+
+jaxtyping's own checker does not take this module's place: it does not look into dictionaries, knows
+no values, and its messages name neither the function nor where a size came from.
 """
 
 import functools
 import inspect
 import math
+import operator
 import os
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping
 from numbers import Integral, Real
 from types import UnionType
-from typing import Annotated, Any, Literal, NamedTuple, TypeVar, Union, get_args, get_origin
+from typing import (
+    TYPE_CHECKING,
+    Annotated,
+    Any,
+    Literal,
+    NamedTuple,
+    TypeVar,
+    Union,
+    get_args,
+    get_origin,
+)
 
 import numpy as np
+from annotated_types import Ge, GroupedMetadata, Gt, Interval, Le, Lt
 from jaxtyping import Bool, Float, Int, Num
+
+__all__ = [
+    "Backend",
+    "Below",
+    "Count",
+    "Device",
+    "Fraction",
+    "Like",
+    "Natural",
+    "NestedNumbers",
+    "NonNegative",
+    "Positive",
+    "check_device",
+    "dtype_name",
+    "host_copy",
+    "kind",
+    "make_checked",
+]
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 Dims = tuple[tuple[str, int | None], ...]
@@ -47,29 +83,51 @@ class Backend(NamedTuple):
     """True while a compiler reads this very code rather than runs it."""
 
 
-class Limits(NamedTuple):
-    """The range of a number, and the words for it."""
+Positive = Annotated[float, Gt(0)]
+"""A finite number above 0: a learning rate."""
+NonNegative = Annotated[float, Ge(0)]
+"""A finite number of at least 0: the weight of a penalty."""
+Fraction = Annotated[float, Interval(ge=0, lt=1)]
+"""A number in [0, 1): how much to drop, how much of an average to keep."""
+Count = Annotated[int, Ge(1)]
+"""A whole number of at least 1: steps, epochs, sizes."""
+Natural = Annotated[int, Ge(0)]
+"""A whole number of at least 0."""
 
-    words: str
-    holds: Callable[[float], bool]
+
+class _BelowSize(NamedTuple):
+    """Every entry of an integer array lies in [0, size of this dimension)."""
+
+    dimension: str
 
 
-# What an annotation cannot say, by argument name.
-NUMBERS = {
-    "learning_rate": Limits("a finite number above 0", lambda v: 0 < v < math.inf),
-    "eps": Limits("a finite number above 0", lambda v: 0 < v < math.inf),
-    "beta1": Limits("a number in [0, 1)", lambda v: 0 <= v < 1),
-    "beta2": Limits("a number in [0, 1)", lambda v: 0 <= v < 1),
-    "rate": Limits("a number in [0, 1)", lambda v: 0 <= v < 1),
-    "value": Limits("a finite number", math.isfinite),
-    "ddof": Limits("0 or 1", lambda v: v in (0, 1)),
-    "n": Limits("a whole number of at least 0", lambda v: v >= 0),
-}
-COUNT = Limits("a whole number of at least 1", lambda v: v >= 1)
-INDICES = {"t": "classes", "batches": "n", "index": "length"}
-"""Integer arrays that count along an axis: every entry lies in [0, size of that axis)."""
-LIKE_PARAMS = ("grads", "m", "v")
-"""Dictionaries with the keys and shapes of `params`."""
+class _LikeArgument(NamedTuple):
+    """A dictionary of arrays with the keys and shapes of this argument."""
+
+    argument: str
+
+
+if TYPE_CHECKING:  # as jaxtyping does it: to a type checker, the type with a remark
+    from typing import Annotated as Below
+    from typing import Annotated as Like
+else:
+
+    class Below:
+        """`Below[Int[Array, " n"], " classes"]`: integers from 0 to the size of `classes`, less 1.
+
+        The space in front keeps tools from reading the name as that of a type, as in jaxtyping.
+        """
+
+        def __class_getitem__(cls, item):
+            annotation, dimension = item
+            return Annotated[annotation, _BelowSize(dimension.strip())]
+
+    class Like:
+        """`Like[Params, " params"]`: a dictionary with the keys and shapes of argument `params`."""
+
+        def __class_getitem__(cls, item):
+            annotation, argument = item
+            return Annotated[annotation, _LikeArgument(argument.strip())]
 
 
 def _dtypes(annotation: Any) -> Any:
@@ -209,17 +267,22 @@ class _Call:
                 name, f"in 0 .. {size - 1} ({axis} = {size}, from {source})", f"{bad}"
             )
 
+    def keys(self, name: str, value: Mapping[str, Any], expected: Collection[str]) -> None:
+        if value.keys() != set(expected):
+            got = ", ".join(map(str, value)) or "none"
+            missing = ", ".join(sorted(expected - value.keys())) or "none"
+            extra = ", ".join(sorted(map(str, value.keys() - expected))) or "none"
+            raise self.wrong_value(
+                name,
+                f"a dict with the keys {', '.join(expected)}",
+                f"keys {got} (missing: {missing}; extra: {extra})",
+            )
+
     def flat_dict(self, name: str, value: Any, layout: Layout | None) -> None:
         if not isinstance(value, dict):
             raise self.wrong_type(name, "a dict of arrays", value)
-        if layout is not None and value.keys() != layout.keys():
-            missing = ", ".join(sorted(layout.keys() - value.keys())) or "none"
-            extra = ", ".join(sorted(map(str, value.keys() - layout.keys()))) or "none"
-            raise self.wrong_value(
-                name,
-                f"a dict with the keys {', '.join(layout)}",
-                f"missing: {missing}; extra: {extra}",
-            )
+        if layout is not None:
+            self.keys(name, value, layout.keys())
         if not value:
             raise self.wrong_value(name, "a dict with at least one array", "an empty dict")
         for key, array in value.items():
@@ -229,15 +292,23 @@ class _Call:
             if layout is not None:
                 self.shape(entry, array, layout[key])
 
-    def like_params(self, name: str, value: Any, params: Mapping[str, Any]) -> None:
+    def like(self, name: str, value: Any, other: Mapping[str, Any]) -> None:
         layout = {
-            key: tuple((str(size), size) for size in array.shape) for key, array in params.items()
+            key: tuple((str(size), size) for size in array.shape) for key, array in other.items()
         }
         self.flat_dict(name, value, layout)
 
 
 Rule = Callable[[_Call, str, Any], Any]
 """Checks one argument and returns it, or raises."""
+Late = Callable[[_Call, str, Any, Mapping[str, Any]], None]
+"""Checks what needs the values, or the sizes of every argument: run when all shapes are known."""
+
+
+class _Checked(NamedTuple):
+    """A type with a rule of its own."""
+
+    rule: Rule
 
 
 def _array_rule(annotation: Any) -> Rule:
@@ -254,6 +325,7 @@ def _array_rule(annotation: Any) -> Rule:
 
 
 def _dict_rule(layout: Mapping[str, str] | None) -> Rule:
+    """A dictionary of floating-point arrays, of these shapes if a layout is given."""
     dims = None if layout is None else {key: _dims(text) for key, text in layout.items()}
 
     def rule(call: _Call, name: str, value: Any) -> Any:
@@ -263,30 +335,93 @@ def _dict_rule(layout: Mapping[str, str] | None) -> Rule:
     return rule
 
 
-def _number_rule(call: _Call, name: str, value: Any) -> Any:
-    limits = NUMBERS[name]
-    if isinstance(value, call.backend.arrays) and not isinstance(value, Real):
-        array: Any = value
-        if tuple(array.shape) != () or "float" not in dtype_name(array):
+def _structure_rule(entries: Mapping[str, Any]) -> Rule:
+    """A dictionary whose entries have annotations of their own, as an optimiser's state has."""
+    inner = {key: found for key, entry in entries.items() if (found := _rule(entry)) is not None}
+
+    def rule(call: _Call, name: str, value: Any) -> Any:
+        if not isinstance(value, dict):
+            raise call.wrong_type(name, f"a dict with the keys {', '.join(entries)}", value)
+        call.keys(name, value, entries.keys())
+        for key, check in inner.items():
+            check(call, f"{name}[{key!r}]", value[key])
+        return value
+
+    return rule
+
+
+class _Limits(NamedTuple):
+    """The range of a number, and the words for it."""
+
+    words: str
+    holds: Callable[[float], bool]
+
+
+_BOUNDS: dict[type, tuple[str, str, Callable[[Any, Any], bool]]] = {
+    Gt: ("above", "(", operator.gt),
+    Ge: ("of at least", "[", operator.ge),
+    Lt: ("below", ")", operator.lt),
+    Le: ("of at most", "]", operator.le),
+}
+"""Of each bound: its words where it stands alone, its bracket, and the comparison."""
+
+
+def _limits(noun: str, metadata: Iterable[Any]) -> _Limits:
+    """The limits that stand behind a number's type in `Annotated`."""
+    bounds: list[Any] = []
+    for entry in metadata:
+        bounds += entry if isinstance(entry, GroupedMetadata) else [entry]
+    tests = []
+    for bound in bounds:
+        if type(bound) not in _BOUNDS:
+            raise LookupError(f"{bound!r} is no limit of a number: use Gt, Ge, Lt, Le or Interval")
+        tests.append((*_BOUNDS[type(bound)], getattr(bound, type(bound).__name__.lower())))
+    lower = [f"{bracket}{limit}" for _, bracket, _, limit in tests if bracket in "(["]
+    upper = [f"{limit}{bracket}" for _, bracket, _, limit in tests if bracket in ")]"]
+    if lower and upper:
+        words = f"{noun.replace('finite ', '')} in {lower[0]}, {upper[0]}"
+    else:
+        alone = " and ".join(f"{word} {limit}" for word, _, _, limit in tests)
+        words = f"{noun} {alone}".strip()
+
+    def holds(value: float) -> bool:
+        return math.isfinite(value) and all(test(value, limit) for _, _, test, limit in tests)
+
+    return _Limits(words, holds)
+
+
+def _number_rule(metadata: Iterable[Any]) -> Rule:
+    limits = _limits("a finite number", metadata)
+
+    def rule(call: _Call, name: str, value: Any) -> Any:
+        if isinstance(value, call.backend.arrays) and not isinstance(value, Real):
+            array: Any = value
+            if tuple(array.shape) != () or "float" not in dtype_name(array):
+                raise call.wrong_type(name, limits.words, value)
+            values = call.backend.read(array)
+            if values is None:
+                return value
+            value = values.item()
+        if isinstance(value, bool) or not isinstance(value, Real):
             raise call.wrong_type(name, limits.words, value)
-        values = call.backend.read(array)
-        if values is None:
-            return value
-        value = values.item()
-    if isinstance(value, bool) or not isinstance(value, Real):
-        raise call.wrong_type(name, limits.words, value)
-    if not limits.holds(float(value)):
-        raise call.wrong_value(name, limits.words, value)
-    return float(value)
+        if not limits.holds(float(value)):
+            raise call.wrong_value(name, limits.words, value)
+        return float(value)
+
+    return rule
 
 
-def _whole_number_rule(call: _Call, name: str, value: Any) -> Any:
-    limits = NUMBERS.get(name, COUNT)
-    if isinstance(value, bool) or not isinstance(value, Integral):
-        raise call.wrong_type(name, limits.words, value)
-    if not limits.holds(int(value)):
-        raise call.wrong_value(name, limits.words, value)
-    return int(value)
+def _whole_number_rule(metadata: Iterable[Any]) -> Rule:
+    limits = _limits("a whole number", metadata)
+
+    def rule(call: _Call, name: str, value: Any) -> Any:
+        if isinstance(value, bool) or not isinstance(value, Integral):
+            raise call.wrong_type(name, limits.words, value)
+        if not limits.holds(int(value)):
+            raise call.wrong_value(name, limits.words, value)
+        return int(value)
+
+    return rule
 
 
 def _truth_rule(call: _Call, name: str, value: Any) -> Any:
@@ -295,15 +430,16 @@ def _truth_rule(call: _Call, name: str, value: Any) -> Any:
     return bool(value)
 
 
-def _choice_rule(choices: tuple[str, ...]) -> Rule:
+def _choice_rule(choices: tuple[Any, ...]) -> Rule:
     words = " or ".join(map(repr, choices))
+    kinds = str if isinstance(choices[0], str) else Integral
 
     def rule(call: _Call, name: str, value: Any) -> Any:
-        if not isinstance(value, str):
+        if isinstance(value, bool) or not isinstance(value, kinds):
             raise call.wrong_type(name, words, value)
         if value not in choices:
             raise call.wrong_value(name, words, repr(value))
-        return value
+        return choices[choices.index(value)]
 
     return rule
 
@@ -341,70 +477,125 @@ def _path_rule(call: _Call, name: str, value: Any) -> Any:
     return value
 
 
-RULES: dict[str, Rule] = {"data": _nested_numbers_rule, "device": _device_rule, "path": _path_rule}
-"""Arguments that their names tell."""
+Device = Annotated[str, _Checked(_device_rule)]
+"""One of the column's `devices()`."""
+NestedNumbers = Annotated[Any, _Checked(_nested_numbers_rule)]
+"""A Python number, or lists of them, nested."""
 
 
 def _not_none(annotation: Any) -> Any:
     """X for X | None, anything else as it is."""
     if get_origin(annotation) in (UnionType, Union) and type(None) in get_args(annotation):
-        (annotation,) = (a for a in get_args(annotation) if a is not type(None))
+        others = tuple(a for a in get_args(annotation) if a is not type(None))
+        return Union[others]  # noqa: UP007 - of as many as there are
     return annotation
 
 
-def _rule(name: str, annotation: Any) -> Rule | None:
-    """The rule for one parameter, from its annotation; None where anything goes."""
-    if hasattr(annotation, "dim_str"):
-        return _array_rule(annotation)
+def _parts(annotation: Any) -> tuple[Any, tuple[Any, ...]]:
+    """The type, and what `Annotated` says about it."""
     if get_origin(annotation) is Annotated:
-        return _dict_rule(get_args(annotation)[1])
-    if get_origin(annotation) is dict and get_args(annotation)[1] is not Any:
-        return _dict_rule(None)
-    if get_origin(annotation) is Literal:
-        return _choice_rule(get_args(annotation))
-    if name in RULES:
-        return RULES[name]
+        base, *metadata = get_args(annotation)
+        return base, tuple(metadata)
+    return annotation, ()
+
+
+def _layout(metadata: Iterable[Any]) -> Mapping[str, Any] | None:
+    return next((entry for entry in metadata if isinstance(entry, Mapping)), None)
+
+
+def _is_structure(layout: Mapping[str, Any]) -> bool:
+    """Whether the entries have annotations of their own, rather than the shapes of parameters."""
+    return not any(isinstance(entry, str) for entry in layout.values())
+
+
+def _rule(annotation: Any) -> Rule | None:
+    """The rule for one argument, from its annotation; None where anything goes."""
     if (wanted := _not_none(annotation)) is not annotation:
-        inner = _rule(name, wanted)
+        inner = _rule(wanted)
         return inner and (
             lambda call, name, value: value if value is None else inner(call, name, value)
         )
-    if annotation is float and name not in NUMBERS:
-        raise LookupError(f"{name} is a float without a rule: say in NUMBERS which values it takes")
+    base, metadata = _parts(annotation)
+    for entry in metadata:
+        if isinstance(entry, _Checked):
+            return entry.rule
+    if (layout := _layout(metadata)) is not None:
+        return _structure_rule(layout) if _is_structure(layout) else _dict_rule(layout)
+    if hasattr(base, "dim_str"):
+        return _array_rule(base)
+    if get_origin(base) is dict and get_args(base)[1] is not Any:
+        return _dict_rule(None)
+    if get_origin(base) is Literal:
+        return _choice_rule(get_args(base))
+    if base is float:
+        return _number_rule(metadata)
+    if base is int:
+        return _whole_number_rule(metadata)
     by_type: dict[Any, Rule] = {
         bool: _truth_rule,
-        int: _whole_number_rule,
-        float: _number_rule,
         np.ndarray: _host_array_rule,
+        str | os.PathLike[str]: _path_rule,
     }
-    return by_type.get(annotation)
+    return by_type.get(base) if isinstance(base, Hashable) else None
 
 
-def _check_values(
-    call: _Call, arguments: Mapping[str, Any], annotations: Mapping[str, Any]
+def _late_rules(annotation: Any) -> Iterator[Late]:
+    """What to check of an argument once the shapes of all are known."""
+    base, metadata = _parts(_not_none(annotation))
+    if _dtypes(base) == FLOATS:
+        yield lambda call, name, value, _: call.finite(name, value)
+    for entry in metadata:
+        if isinstance(entry, _BelowSize):
+            yield functools.partial(_below_size, entry.dimension)
+        elif isinstance(entry, _LikeArgument):
+            yield functools.partial(_like_argument, entry.argument)
+        elif isinstance(entry, Mapping) and _is_structure(entry):
+            for key, inner in entry.items():
+                for late in _late_rules(inner):
+                    yield functools.partial(_entry, key, late)
+
+
+def _below_size(
+    dimension: str, call: _Call, name: str, value: Any, arguments: Mapping[str, Any]
 ) -> None:
-    """What needs the values, or the sizes of every argument: run after all shapes are known."""
-    for name, value in arguments.items():
-        if name in LIKE_PARAMS:
-            call.like_params(name, value, arguments["params"])
-        elif name == "state":
-            if not isinstance(value, dict):
-                raise call.wrong_type(name, "a dict with the keys step, m, v", value)
-            if value.keys() != {"step", "m", "v"}:
-                keys = ", ".join(map(str, value)) or "none"
-                raise call.wrong_value(name, "a dict with the keys step, m, v", f"keys: {keys}")
-            call.array("state['step']", value["step"])
-            call.like_params("state['m']", value["m"], arguments["params"])
-            call.like_params("state['v']", value["v"], arguments["params"])
-        elif name in INDICES and dtype_name_or_none(value) in INTEGERS:
-            call.indices(name, value, INDICES[name])
-        elif value is not None and _dtypes(_not_none(annotations.get(name))) == FLOATS:
-            call.finite(name, value)
+    call.indices(name, value, dimension)
 
 
-def dtype_name_or_none(value: Any) -> str | None:
-    """The dtype's name, or None for what is not an array."""
-    return dtype_name(value) if hasattr(value, "dtype") else None
+def _like_argument(
+    argument: str, call: _Call, name: str, value: Any, arguments: Mapping[str, Any]
+) -> None:
+    if arguments.get(argument) is not None:
+        call.like(name, value, arguments[argument])
+
+
+def _entry(
+    key: str, late: Late, call: _Call, name: str, value: Any, arguments: Mapping[str, Any]
+) -> None:
+    late(call, f"{name}[{key!r}]", value[key], arguments)
+
+
+def _dimensions(annotation: Any) -> set[str]:
+    """The names of the sizes that an argument can tell."""
+    base, metadata = _parts(_not_none(annotation))
+    layout = _layout(metadata) or {}
+    found = {dim for dim, size in _dims(getattr(base, "dim_str", "")) if size is None}
+    for entry in layout.values():
+        found |= {d for d, _ in _dims(entry)} if isinstance(entry, str) else _dimensions(entry)
+    return found
+
+
+def _check_references(function: str, annotations: Mapping[str, Any]) -> None:
+    """A limit that names a size or an argument which is not there would never be checked."""
+    sizes = {dim for annotation in annotations.values() for dim in _dimensions(annotation)}
+    waiting = list(annotations.values())
+    while waiting:
+        _, metadata = _parts(_not_none(waiting.pop()))
+        for entry in metadata:
+            if isinstance(entry, _BelowSize) and entry.dimension not in sizes:
+                raise LookupError(f"{function}: Below names {entry.dimension!r}, no size here")
+            if isinstance(entry, _LikeArgument) and entry.argument not in annotations:
+                raise LookupError(f"{function}: Like names {entry.argument!r}, no argument here")
+        waiting += (_layout(metadata) or {}).values()
 
 
 def make_checked(backend: Backend) -> Callable[[Function], Function]:
@@ -425,7 +616,9 @@ def make_checked(backend: Backend) -> Callable[[Function], Function]:
         names = tuple(signature.parameters)
         required = {n for n, p in signature.parameters.items() if p.default is p.empty}
         annotations = {n: p.annotation for n, p in signature.parameters.items()}
-        rules = {n: r for n, a in annotations.items() if (r := _rule(n, a)) is not None}
+        rules = {n: r for n, a in annotations.items() if (r := _rule(a)) is not None}
+        late = [(n, r) for n, a in annotations.items() for r in _late_rules(a)]
+        _check_references(label, annotations)
 
         @functools.wraps(function)
         def wrapper(*args: Any, **kwargs: Any) -> Any:
@@ -439,7 +632,9 @@ def make_checked(backend: Backend) -> Callable[[Function], Function]:
             for name, value in arguments.items():
                 if name in rules:
                     arguments[name] = rules[name](call, name, value)
-            _check_values(call, arguments, annotations)
+            for name, rule in late:
+                if arguments.get(name) is not None:
+                    rule(call, name, arguments[name], arguments)
             if compiling:
                 return function(*args, **kwargs)
             inside.active = True

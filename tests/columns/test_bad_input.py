@@ -6,10 +6,12 @@ Each case changes one argument of a call that works. What was given must stay as
 import copy
 import re
 from collections.abc import Callable
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import pytest
+from annotated_types import Gt, Interval, Le, Lt
+from jaxtyping import Float, Int
 
 from triptych import data
 
@@ -57,8 +59,30 @@ CALLS: dict[str, tuple[str, str, dict[str, Any]]] = {
     ),
     "mse": ("linear_layer", "mse_loss", {"y": POINTS, "t": POINTS}),
     "sgd": ("optimizers", "sgd_step", {"params": LINE, "grads": LINE, "learning_rate": 0.1}),
+    "adam": (
+        "optimizers",
+        "adam_step",
+        {"params": LINE, "grads": LINE, "state": {"step": np.int32(0), "m": LINE, "v": LINE}}
+        | {"learning_rate": 0.1},
+    ),
+    "recursion": ("control_flow", "recursion", {"x": F(1), "n": 2}),
+    "variance": ("tensor_basics", "variance", {"x": np.ones(3, F), "ddof": 1}),
+    "replace": (
+        "tensor_basics",
+        "replace",
+        {"x": np.ones(3, F), "index": np.int32(1), "value": F(1)},
+    ),
+    "reshape": ("tensor_basics", "reshape", {"x": np.ones(4, F), "rows": 2, "columns": 2}),
+    "tensor": ("tensor_basics", "tensor", {"data": [1, 2]}),
+    "move": ("tensor_basics", "move", {"x": np.ones(3, F), "device": "cpu"}),
+    "accumulate": (
+        "mechanics",
+        "accumulate",
+        {"x": F(1), "w": F(2), "b": F(1), "times": 1, "reset": True},
+    ),
     "graph": ("gradients", "affine", {"x": F(1), "w": F(2), "b": F(1)}),
 }
+STATE: dict[str, Any] = CALLS["adam"][2]["state"]
 
 NAN = np.full((8, 4), np.nan, F)
 ONE_INFINITY = np.where(np.arange(32).reshape(8, 4) == 9, F(np.inf), F(1))
@@ -157,7 +181,44 @@ BAD: list[tuple[str, str, Any, type[Exception], str]] = [
         ValueError,
         r"grads\['w'\] must be of shape \(\)",
     ),
+    (
+        "fit",
+        "params",
+        {"w": F(1), "c": F(2)},
+        ValueError,
+        r"a dict with the keys w, b, got keys w, c \(missing: b; extra: c\)",
+    ),
+    # the state of an optimiser
+    ("adam", "state", None, TypeError, "a dict with the keys step, m, v, got None"),
+    ("adam", "state", {}, ValueError, r"got keys none \(missing: m, step, v; extra: none\)"),
+    ("adam", "state", STATE | {"n": F(0)}, ValueError, r"\(missing: none; extra: n\)"),
+    ("adam", "state", STATE | {"step": 0}, TypeError, r"state\['step'\] must be an array"),
+    ("adam", "state", STATE | {"m": None}, TypeError, r"state\['m'\] must be a dict of arrays"),
+    ("adam", "state", STATE | {"m": {"w": F(1)}}, ValueError, r"state\['m'\] .*missing: b"),
+    (
+        "adam",
+        "state",
+        STATE | {"v": LINE | {"w": np.ones(2, F)}},
+        ValueError,
+        r"state\['v'\]\['w'\] must be of shape \(\), got shape \(2,\)",
+    ),
     # numbers
+    ("adam", "beta1", 1.0, ValueError, r"a number in \[0, 1\), got 1.0"),
+    ("adam", "beta2", -0.1, ValueError, r"a number in \[0, 1\), got -0.1"),
+    ("adam", "eps", 0.0, ValueError, "a finite number above 0, got 0.0"),
+    ("recursion", "n", -1, ValueError, "a whole number of at least 0, got -1"),
+    ("variance", "ddof", 2, ValueError, "0 or 1, got 2"),
+    ("variance", "ddof", 1.0, TypeError, "0 or 1, got builtins.float"),
+    ("replace", "index", np.int32(3), ValueError, r"in 0 .. 2 \(length = 3, from x\), got 3"),
+    ("replace", "index", np.int32(-1), ValueError, r"in 0 .. 2 \(length = 3, from x\), got -1"),
+    ("replace", "value", F(np.nan), ValueError, r"finite, got nan at index \(\)"),
+    ("reshape", "rows", 0, ValueError, "a whole number of at least 1, got 0"),
+    ("tensor", "data", None, TypeError, "a Python number or nested lists of them, got None"),
+    ("tensor", "data", [[]], ValueError, "lists with at least one number each"),
+    ("tensor", "device", "tpu", ValueError, "'cpu'.* on this machine, got 'tpu'"),
+    ("move", "device", None, TypeError, "a string, got None"),
+    ("accumulate", "times", 0, ValueError, "a whole number of at least 1, got 0"),
+    ("accumulate", "reset", 1, TypeError, "True or False, got builtins.int"),
     ("fit", "epochs", 0, ValueError, "whole number of at least 1, got 0"),
     ("fit", "epochs", -5, ValueError, "whole number of at least 1, got -5"),
     ("fit", "epochs", 2.0, TypeError, "whole number of at least 1, got builtins.float"),
@@ -319,9 +380,90 @@ def test_under_torch_func_and_compile(columns: list[Any]) -> None:
         )
 
 
-def test_a_float_without_a_rule_is_refused_at_the_door(column: Any) -> None:
-    def scale(x: Any, *, momentum: float) -> Any:
-        return x * momentum
+# Limits stand in the annotation: no argument is special by its name
 
-    with pytest.raises(LookupError, match="momentum is a float without a rule"):
-        column.boundary.checked(scale)
+
+def checked(column: Any, function: Callable[..., Any], **annotations: Any) -> Any:
+    """The function with these annotations, as the column would check it."""
+    function.__annotations__ = annotations
+    return column.boundary.checked(function)
+
+
+def test_an_array_called_m(column: Any) -> None:
+    vector = Float[column.boundary.Array, " n"]
+
+    def momentum_step(m: Any, g: Any, *, rate: Any) -> Any:
+        return rate * m + g
+
+    step = checked(column, momentum_step, m=vector, g=vector, rate=float)
+    m, g = column.take_in(np.ones(3, F)), column.take_in(np.ones(3, F))
+    np.testing.assert_array_equal(column.give_out(step(m, g, rate=1.0)), [2, 2, 2])
+    with pytest.raises(ValueError, match=r"rate must be a finite number, got nan"):
+        step(m, g, rate=float("nan"))
+    with pytest.raises(ValueError, match=r"g must be of shape \(n,\) where n = 3 \(from m\)"):
+        step(m, g[:2], rate=1.0)
+
+
+def test_an_array_called_state(column: Any) -> None:
+    array = column.boundary.Array
+
+    def cell(state: Any, t: Any, value: Any, index: Any) -> Any:
+        return state + t + value + index
+
+    run = checked(column, cell, state=Float[array, " n"], t=Int[array, ""], value=int, index=int)
+    state, t = column.take_in(np.ones(2, F)), column.take_in(np.array(-9))
+    np.testing.assert_array_equal(column.give_out(run(state, t, -1, -2)), [-11, -11])
+    with pytest.raises(TypeError, match=r"value must be a whole number, got builtins.float"):
+        run(state, t, 0.5, 0)
+
+
+@pytest.mark.parametrize(
+    ("annotation", "good", "bad", "words"),
+    [
+        (float, [0.0, -1, 1e300], [np.inf, np.nan], "a finite number"),
+        (int, [0, -3, np.int64(5)], [], "a whole number"),
+        ("Positive", [1e-300, 1], [0, -1, np.inf], "a finite number above 0"),
+        ("NonNegative", [0, 2.5], [-1e-9, np.inf], "a finite number of at least 0"),
+        ("Fraction", [0, 0.99], [1, -0.1, np.nan], r"a number in [0, 1)"),
+        ("Count", [1, 7], [0], "a whole number of at least 1"),
+        ("Natural", [0, 7], [-1], "a whole number of at least 0"),
+        (Annotated[float, Lt(2)], [1.9, -5], [2, -np.inf], "a finite number below 2"),
+        (Annotated[float, Le(2)], [2, -5], [2.1], "a finite number of at most 2"),
+        (Annotated[int, Interval(gt=1, le=4)], [2, 4], [1, 5], "a whole number in (1, 4]"),
+        (Annotated[int, Le(4), Gt(1)], [2, 4], [1, 5], "a whole number in (1, 4]"),
+        (Literal[0, 1], [0, 1, np.int64(1)], [2, -1], "0 or 1"),
+        (Annotated[float, Gt(0)] | None, [None, 1], [0], "a finite number above 0"),
+    ],
+)
+def test_limits(column: Any, annotation: Any, good: list[Any], bad: list[Any], words: str) -> None:
+    def identity(v: Any) -> Any:
+        return v
+
+    named = getattr(column.boundary, annotation) if isinstance(annotation, str) else annotation
+    run = checked(column, identity, v=named)
+    for value in good:
+        assert run(value) == value
+        assert isinstance(run(value), int | float | None)
+    for value in bad:
+        with pytest.raises(
+            ValueError, match=re.escape(f"identity: v must be {words}, got {value}")
+        ):
+            run(value)
+    for value in ("1", [1], True):
+        with pytest.raises(TypeError, match=re.escape(f"identity: v must be {words}, got builtin")):
+            run(value)
+
+
+def test_a_limit_that_names_nothing_is_refused_at_the_door(column: Any) -> None:
+    b = column.boundary
+
+    def function(x: Any, y: Any = None) -> Any:
+        return x, y
+
+    matrix, labels = Float[b.Array, "n k"], b.Below[Int[b.Array, " n"], " classes"]
+    with pytest.raises(LookupError, match="Below names 'classes', no size here"):
+        checked(column, function, x=matrix, y=labels)
+    with pytest.raises(LookupError, match="Like names 'params', no argument here"):
+        checked(column, function, x=dict, y=b.Like[dict, " params"])
+    with pytest.raises(LookupError, match="'small' is no limit of a number"):
+        checked(column, function, x=Annotated[float, "small"])

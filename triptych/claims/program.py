@@ -1,6 +1,7 @@
 """A claim's call, written as the Python that a reader would run in one column."""
 
 import ast
+import re
 from collections.abc import Sequence
 from functools import cache
 
@@ -111,7 +112,7 @@ def _dotted(node: ast.expr) -> list[str]:
 def _kind(annotation: str) -> str:
     if annotation == "np.ndarray":
         return "ndarray"
-    return "Array" if "Array" in annotation or annotation in ("Params", "State") else ""
+    return "Array" if re.search(r"\b(Array|Params|State)\b", annotation) else ""
 
 
 def statements(at: str) -> list[str | int]:
