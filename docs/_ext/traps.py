@@ -1,11 +1,18 @@
-"""Same name, different function: the entries of traps.toml, run and shown.
+"""Same name, different function: the entries of traps.toml, run, judged and shown.
 
 Each line of an entry is run as it stands in a fresh scope with `np`, `torch`, `jax` and `jnp`; what
-it gives stands beside it on the page. Nothing is typed in.
+it gives must be what stands behind it in traps.toml, and is shown on the page. The table of the
+README is made of the entries that are told in brief.
+
+    python docs/_ext/traps.py           judge every line
+    python docs/_ext/traps.py --fill    write the outcomes that are missing, to be read by a person
+    python docs/_ext/traps.py --readme  write the table of the README
 """
 
 import ast
 import html
+import platform
+import sys
 import tomllib
 import warnings
 from collections.abc import Iterator
@@ -18,6 +25,9 @@ from triptych.names import COLUMNS, DISPLAY_NAMES
 from triptych.source import parse
 
 FILE = Path(__file__).absolute().parent.parent / "traps.toml"
+README = FILE.parent.parent / "README.md"
+MARK = "# ->"
+"""Stands between a line and its outcome."""
 KEYS = dict(zip(COLUMNS, ("numpy", "torch", "jax"), strict=True))
 
 
@@ -31,6 +41,10 @@ class Trap(NamedTuple):
     """The functions that it concerns: "classifier.logits"."""
     code: dict[str, str]
     """By column; a column that has no such thing is left out."""
+    machine: str
+    """The processor on which the outcomes are as they stand; "" for any."""
+    brief: dict[str, str]
+    """A row of the README's table: title, numpy, torch, jax; empty for one that is not in it."""
 
 
 class TrapError(ValueError):
@@ -38,14 +52,14 @@ class TrapError(ValueError):
 
 
 @cache
-def load() -> tuple[Trap, ...]:
-    """Every entry, in order.
+def load(text: str | None = None) -> tuple[Trap, ...]:
+    """Every entry of traps.toml, or of a text that is written as it is, in order.
 
     Raises:
         TrapError: something is missing, or it names a function that does not exist.
     """
     found = []
-    for entry in tomllib.loads(FILE.read_text(encoding="utf-8"))["trap"]:
+    for entry in tomllib.loads(text or FILE.read_text(encoding="utf-8"))["trap"]:
         name = entry.get("id", "?")
         for key in ("id", "title", "why", "at"):
             if key not in entry:
@@ -59,7 +73,23 @@ def load() -> tuple[Trap, ...]:
         code = {column: entry[key].strip() for column, key in KEYS.items() if key in entry}
         if not code:
             raise TrapError(f"traps.toml: {name}: no column has code")
-        found.append(Trap(name, entry["title"], entry["why"], tuple(entry["at"]), code))
+        if (
+            unknown := entry.keys()
+            - {"id", "title", "why", "at", "machine", "brief"}
+            - {*KEYS.values()}
+        ):
+            raise TrapError(f"traps.toml: {name}: no key {', '.join(sorted(unknown))}")
+        found.append(
+            Trap(
+                name,
+                entry["title"],
+                entry["why"],
+                tuple(entry["at"]),
+                code,
+                entry.get("machine", ""),
+                entry.get("brief", {}),
+            )
+        )
     return tuple(found)
 
 
@@ -68,46 +98,157 @@ def at(concept: str, function: str) -> list[Trap]:
     return [trap for trap in load() if f"{concept}.{function}" in trap.at]
 
 
-# Running them
+# Running and judging them
 
 
-def run() -> dict[str, dict[str, list[tuple[str, str | None]]]]:
-    """What each line gives: by id and column, the line and its outcome (None for a statement)."""
+class Outcome(NamedTuple):
+    """What one line of an entry gives."""
+
+    line: str
+    text: str | None
+    """The value, or the name of the exception, and of a warning; None for a statement."""
+    expected: str | None
+    """What traps.toml says; None where it says nothing."""
+    message: str
+    """Of the exception."""
+
+    @property
+    def right(self) -> bool:
+        """Whether it is as traps.toml says; "RuntimeError: words" asks for words of the message."""
+        if self.expected is None or self.text is None:
+            return self.expected == self.text
+        name, _, words = self.expected.partition(": ")
+        if words and self.text == name:
+            return words in self.message
+        return self.text == self.expected
+
+
+def outcomes(trap: Trap, column: str) -> list[Outcome]:
+    """Run the lines of an entry in one framework, on the CPU, in a fresh scope, without x64."""
     import jax
     import numpy as np
     import torch
 
     scope = {"np": np, "torch": torch, "jax": jax, "jnp": jax.numpy}
-    with warnings.catch_warnings(), jax.enable_x64(False):
-        warnings.simplefilter("ignore")
-        return {
-            trap.id: {
-                column: list(_outcomes(code, dict(scope))) for column, code in trap.code.items()
-            }
-            for trap in load()
-        }
+    always = torch.is_warn_always_enabled()
+    torch.set_warn_always(True)  # it would warn once in a process
+    try:
+        with jax.enable_x64(False), jax.default_device(jax.devices("cpu")[0]):
+            return list(_outcomes(trap.code.get(column, ""), scope))
+    finally:
+        torch.set_warn_always(always)
 
 
-def _outcomes(code: str, scope: dict[str, Any]) -> Iterator[tuple[str, str | None]]:
+def run() -> dict[str, dict[str, list[tuple[str, str | None]]]]:
+    """What each line gives: by id and column, the line and its outcome (None for a statement).
+
+    Raises:
+        SystemExit: a line gives something else than traps.toml says.
+    """
+    found = {trap.id: {column: outcomes(trap, column) for column in trap.code} for trap in load()}
+    wrong = [complaint for trap in load() for complaint in complaints(trap, found[trap.id])]
+    if wrong:
+        raise SystemExit("\n".join(wrong))
+    return {
+        name: {column: [(o.line, o.text) for o in lines] for column, lines in by_column.items()}
+        for name, by_column in found.items()
+    }
+
+
+def complaints(trap: Trap, found: dict[str, list[Outcome]]) -> list[str]:
+    """The lines of an entry that give something else than traps.toml says."""
+    if not judged_here(trap):
+        return []
+    return [
+        f"traps.toml: {trap.id}: {column}: {o.line} gives {o.text} {o.message}".rstrip()
+        + f", expected {o.expected or 'nothing (say what, behind # ->)'}"
+        for column, lines in found.items()
+        for o in lines
+        if not o.right
+    ]
+
+
+def judged_here(trap: Trap) -> bool:
+    """Whether the outcomes hold on this machine's processor."""
+    machine = platform.machine().lower().replace("amd64", "x86_64")
+    return trap.machine in ("", machine)
+
+
+def _statements(code: str) -> Iterator[tuple[ast.stmt, str, str | None]]:
+    """Each statement, its text, and the outcome that stands behind it after `# ->`."""
+    lines = code.encode().splitlines()
     for statement in ast.parse(code).body:
-        line = ast.get_source_segment(code, statement) or ""
-        try:
-            if isinstance(statement, ast.Expr):
-                yield line, written(eval(line, scope))
-            else:
-                exec(line, scope)
-                yield line, None
-        except Exception as error:
-            yield line, type(error).__name__
+        assert statement.end_lineno is not None
+        rest = lines[statement.end_lineno - 1][statement.end_col_offset :].decode().strip()
+        expected = rest.removeprefix(MARK).strip() if rest.startswith(MARK) else None
+        yield statement, ast.get_source_segment(code, statement) or "", expected
+
+
+def _outcomes(code: str, scope: dict[str, Any]) -> Iterator[Outcome]:
+    for statement, line, expected in _statements(code):
+        text, message = None, ""
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            try:
+                if isinstance(statement, ast.Expr):
+                    value = eval(line, scope)
+                    if value is not None or not isinstance(statement.value, ast.Call):
+                        text = written(value)
+                else:
+                    exec(line, scope)
+            except Exception as error:
+                text, message = type(error).__name__, str(error)
+        shown = [w.category for w in caught if issubclass(w.category, UserWarning | RuntimeWarning)]
+        if text is not None and shown:
+            text += f", with a {shown[0].__name__}"
+        yield Outcome(line, text, expected, message)
 
 
 def written(value: Any) -> str:
-    """A value, short: arrays as lists, floats with seven digits."""
+    """A value, short: arrays as lists, floats with six digits."""
     if hasattr(value, "tolist"):
         value = value.tolist()
     if isinstance(value, list | tuple):
-        return f"[{', '.join(map(written, value))}]" if isinstance(value, list) else str(value)
-    return f"{value:.7g}" if isinstance(value, float) else str(value).removeprefix("torch.")
+        return f"[{', '.join(map(written, value))}]" if isinstance(value, list) else f"{(*value,)}"
+    return f"{value:.6g}" if isinstance(value, float) else str(value).removeprefix("torch.")
+
+
+# Filling in what is missing
+
+
+def fill(text: str) -> tuple[str, list[str]]:
+    """The text of traps.toml with every missing outcome, and the lines that were filled in."""
+    added = []
+    for trap in load(text):
+        start = text.index(f'id = "{trap.id}"')
+        for column, code in trap.code.items():
+            lines = code.splitlines()
+            for (statement, line, _), o in zip(
+                _statements(code), outcomes(trap, column), strict=True
+            ):
+                if o.expected is None and o.text is not None:
+                    assert statement.end_lineno is not None
+                    lines[statement.end_lineno - 1] += f"  {MARK} {o.text}"
+                    added.append(f"{trap.id}: {column}: {line}  {MARK} {o.text}  {o.message}")
+            at = text.index(code, start)
+            text = text[:at] + "\n".join(lines) + text[at + len(code) :]
+    return text, added
+
+
+# In brief, for the README
+
+
+def brief(start: str = "<!-- traps -->", end: str = "<!-- /traps -->") -> str:
+    """The table of the README, between its two marks: the entries that are told in brief."""
+    rows = [
+        f"| {trap.brief['title']} | "
+        + " | ".join(trap.brief.get(key, "") for key in KEYS.values())
+        + " |"
+        for trap in load()
+        if trap.brief
+    ]
+    head = "| | " + " | ".join(DISPLAY_NAMES[column] for column in KEYS) + " |"
+    return "\n".join([start, head, "| --- | --- | --- | --- |", *rows, end])
 
 
 # Showing them
@@ -138,3 +279,27 @@ def table(trap: Trap, outcomes: dict[str, list[tuple[str, str | None]]]) -> str:
             f"<h3>{DISPLAY_NAMES[column]}</h3>{body}</div>"
         )
     return f'<div class="tp-traps tp-wide">{"".join(cells)}</div>'
+
+
+def main(arguments: list[str]) -> int:
+    """Judge every line; with --fill or --readme, write."""
+    if "--fill" in arguments:
+        text, added = fill(FILE.read_text(encoding="utf-8"))
+        FILE.write_text(text, encoding="utf-8")
+        print(*added, f"{len(added)} outcomes filled in: read each of them", sep="\n")
+        load.cache_clear()
+    if "--readme" in arguments:
+        text = README.read_text(encoding="utf-8")
+        before, _, rest = text.partition("<!-- traps -->")
+        README.write_text(before + brief() + rest.partition("<!-- /traps -->")[2], encoding="utf-8")
+    wrong = [
+        complaint
+        for trap in load()
+        for complaint in complaints(trap, {c: outcomes(trap, c) for c in trap.code})
+    ]
+    print(*wrong, f"{len(load())} traps, {len(wrong)} lines with another outcome", sep="\n")
+    return bool(wrong)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,121 @@
+"""docs/traps.toml: every line gives what stands behind it, and the README tells the same."""
+
+import importlib
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+sys.path.insert(0, str(ROOT / "docs" / "_ext"))
+traps: Any = importlib.import_module("traps")  # the pages' own module judges and shows them
+
+pytest.importorskip("torch")
+pytest.importorskip("jax")
+
+
+@pytest.mark.parametrize("column", traps.KEYS)
+@pytest.mark.parametrize("trap", traps.load(), ids=lambda trap: trap.id)
+def test_every_line_gives_what_stands_behind_it(trap: Any, column: str) -> None:
+    if not traps.judged_here(trap):
+        pytest.skip(f"what holds on {trap.machine} only")
+    assert traps.complaints(trap, {column: traps.outcomes(trap, column)}) == []
+
+
+def test_the_table_of_the_readme() -> None:
+    assert traps.brief() in (ROOT / "README.md").read_text(encoding="utf-8"), (
+        "run `python docs/_ext/traps.py --readme`"
+    )
+
+
+def told_in_brief() -> Iterator[tuple[Any, str, str]]:
+    """The facts of the README's table: dtypes, errors, shapes, and a number behind a name."""
+    fact = r"\b(?:float|int)\d+\b|\w+Error\b|\bnan\b|\(3, 3\)|(?<=` )\d+(?:\.\d+)?"
+    for trap in traps.load():
+        for column, key in traps.KEYS.items():
+            for word in re.findall(fact, trap.brief.get(key, "")):
+                yield trap, column, word
+
+
+def test_what_the_table_says_is_what_the_lines_give() -> None:
+    facts = list(told_in_brief())
+    assert len(facts) > 15
+    for trap, column, word in facts:
+        given = [f"{o.text}" for o in traps.outcomes(trap, column)]
+        assert any(word == text or word in re.findall(r"[\w.]+", text) for text in given), (
+            trap.id,
+            word,
+        )
+
+
+ENTRY = '''
+[[trap]]
+id = "planted"
+title = "A title"
+why = "A reason."
+at = []
+numpy = """
+x = np.arange(3.0)
+x[1]{behind}
+"""
+torch = """
+torch.ones(2) @ torch.ones(2, dtype=torch.float64){error}
+"""
+jax = """
+jnp.zeros(1, dtype="float64").dtype{warning}
+"""
+'''
+
+
+def entry(behind: str = "1", error: str = "RuntimeError", warning: str = "float32") -> str:
+    texts = {"behind": behind, "error": error, "warning": warning}
+    marks = {key: f"  # -> {text}" if text else "" for key, text in texts.items()}
+    return re.sub(r"\{(\w+)\}", lambda found: marks[found[1]], ENTRY)
+
+
+@pytest.mark.parametrize(
+    ("text", "column", "words"),
+    [
+        (entry(), "numpy_ref", ""),
+        (entry(behind="2"), "numpy_ref", "x[1] gives 1, expected 2"),
+        (entry(behind=""), "numpy_ref", "x[1] gives 1, expected nothing"),
+        (entry(), "torch_impl", ""),
+        (entry(error="RuntimeError: same dtype"), "torch_impl", ""),
+        (entry(error="RuntimeError: no memory"), "torch_impl", "expected RuntimeError: no memory"),
+        (entry(error="TypeError"), "torch_impl", "gives RuntimeError"),
+        (entry(warning="float32, with a UserWarning"), "jax_impl", ""),
+        (entry(warning="float32"), "jax_impl", "gives float32, with a UserWarning"),
+        (entry().replace("x = np.arange(3.0)", "x = 1  # -> 1"), "numpy_ref", "x = 1 gives None"),
+    ],
+)
+def test_another_outcome_is_noticed(text: str, column: str, words: str) -> None:
+    (trap,) = traps.load(text)
+    complaints = " ".join(traps.complaints(trap, {column: traps.outcomes(trap, column)}))
+    assert words in complaints
+    assert bool(words) == bool(complaints)
+
+
+def test_missing_outcomes_are_filled_in_and_nothing_else() -> None:
+    text, added = traps.fill(entry(behind="", error="TypeError", warning=""))
+    assert text == entry(error="TypeError", warning="float32, with a UserWarning")
+    assert [line.partition("  # -> ")[0] for line in added] == [
+        "planted: numpy_ref: x[1]",
+        'planted: jax_impl: jnp.zeros(1, dtype="float64").dtype',
+    ]
+    assert traps.fill(text) == (text, [])
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("at = []", 'at = ["classifier.lost"]', "no function in classifier 'lost'"),
+        ("at = []", "", "planted: at is missing"),
+        ("at = []", 'at = []\nwhen = "now"', "planted: no key when"),
+    ],
+)
+def test_a_malformed_entry_is_named(old: str, new: str, words: str) -> None:
+    with pytest.raises(traps.TrapError, match=words):
+        traps.load(entry().replace(old, new))
