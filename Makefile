@@ -101,7 +101,7 @@ lint: $(INSTALLED) ## check style, format, the direction of imports, types
 	$(BIN)/ruff check $(SOURCES) docs conftest.py
 	$(BIN)/ruff format --check $(SOURCES) docs conftest.py
 	$(BIN)/lint-imports
-	$(BIN)/mypy $(SOURCES)
+	$(BIN)/mypy $(SOURCES) docs
 
 clean: ## remove the environments, the caches and the build outputs
 	rm -rf $(VENV) $(ORACLES) build dist site *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis .benchmarks

@@ -6,7 +6,7 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from triptych import column
+from triptych import column, trees
 from triptych.agreement.measures import Unit
 from triptych.column import Column
 
@@ -125,11 +125,7 @@ def precision(dtype: str) -> Iterator[None]:
 
 def in_float64(values: Any) -> Any:
     """The same numbers in float64; whole numbers stay as they are."""
-    if isinstance(values, tuple):
-        return tuple(map(in_float64, values))
-    if isinstance(values, dict):
-        return {name: in_float64(value) for name, value in values.items()}
-    return values.astype(np.float64) if values.dtype.kind == "f" else values
+    return trees.mapped(lambda x: x.astype(np.float64) if x.dtype.kind == "f" else x, values)
 
 
 SEED = 0
@@ -144,7 +140,7 @@ def judge(column: str) -> Column:
 def placed(column: Column, value: Any, dtype: str) -> Any:
     """An array, or a dict of them, on the column's device, in a dtype of the report."""
     if isinstance(value, dict):
-        return {name: placed(column, entry, dtype) for name, entry in value.items()}
+        return trees.mapped(lambda entry: placed(column, entry, dtype), value)
     if value.dtype.kind == "f":
         value = value.astype("float64" if dtype == "float64" else "float32")
     there = column.take_in(value)

@@ -13,6 +13,7 @@ from typing import Any
 from benchmarks import compile_time
 from benchmarks.cases import EPS, FEWEST, MOST, Case, InvalidRow, Target, precision
 from benchmarks.memory import PeakMemory, transfer_time
+from triptych import trees
 from triptych.agreement.measures import DisagreementError, distance
 
 BUDGET = 1.0  # seconds of timed rounds for a row
@@ -51,16 +52,16 @@ def _jax_compilations() -> int:
 
 def unfinished(outputs: Any) -> bool:
     """Whether anything in a (nested) result is still being computed. Asks, and does not wait."""
-    if isinstance(outputs, dict):
-        return any(map(unfinished, outputs.values()))
-    if isinstance(outputs, tuple | list):
-        return any(map(unfinished, outputs))
-    if hasattr(outputs, "is_ready"):  # a jax.Array
-        return not outputs.is_ready()
-    if getattr(outputs, "is_cuda", False):  # a torch.Tensor: work ends in the order of its stream
+    return any(_unfinished(value) for _, value in trees.leaves(outputs))
+
+
+def _unfinished(value: Any) -> bool:
+    if hasattr(value, "is_ready"):  # a jax.Array
+        return not value.is_ready()
+    if getattr(value, "is_cuda", False):  # a torch.Tensor: work ends in the order of its stream
         import torch
 
-        return not torch.cuda.current_stream(outputs.device).query()
+        return not torch.cuda.current_stream(value.device).query()
     return False
 
 

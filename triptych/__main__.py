@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
-from triptych.names import COLUMNS, DISPLAY_NAMES, UnknownNameError
+from triptych.names import COLUMNS, DISPLAY_NAMES, UnknownNameError, column_of
 from triptych.source.parse import concepts
 
 if TYPE_CHECKING:
@@ -178,16 +178,11 @@ def _read(options: argparse.Namespace) -> int:
 
 
 def _columns(name: str | None) -> tuple[str, ...]:
-    if name is None:
-        return COLUMNS
-    short = {column.split("_")[0]: column for column in COLUMNS}
-    if short.get(name, name) not in COLUMNS:
-        raise UnknownNameError("column", name, COLUMNS)
-    return (short.get(name, name),)
+    return COLUMNS if name is None else (column_of(name),)
 
 
 def _run(options: argparse.Namespace) -> int:
-    from triptych.column import missing, usable
+    from triptych.column import Column, missing, usable
     from triptych.run import run, together
 
     if options.concept not in concepts():
@@ -202,7 +197,7 @@ def _run(options: argparse.Namespace) -> int:
             print(f"{DISPLAY_NAMES[name]} did not run: {reason}")
             continue
         pages[name] = []
-        device = "cpu" if name == "numpy_ref" else options.device
+        device = Column(name, options.device).device
         run(options.concept, name, dtype=options.dtype, device=device, write=pages[name].append)
     for line in together(pages):
         print(line)

@@ -9,11 +9,12 @@ from typing import Any
 
 import numpy as np
 
+from triptych import trees
 from triptych.names import COLUMNS, FRAMEWORKS
 
 
 class Column:
-    """One column on one device.
+    """One column on one device; NumPy computes on the CPU, whatever device is asked for.
 
     `column.call("gradients", "chain", x)` takes NumPy arrays and gives NumPy arrays;
     `column.gradients` is the module, `column.from_numpy` a function of the boundary.
@@ -21,35 +22,45 @@ class Column:
 
     def __init__(self, name: str, device: str = "cpu") -> None:
         self.name = name
-        self.device = device
+        self.device = "cpu" if name == "numpy_ref" else device
         self.boundary = importlib.import_module(name)
 
     def call(self, concept: str, function: str, *args: Any, **kwargs: Any) -> Any:
         """Call a function of a concept; arrays are handed over and come back as copies."""
-        keywords = {name: self.take_in(value) for name, value in kwargs.items()}
         run = getattr(getattr(self, concept), function)
-        return self.give_out(run(*map(self.take_in, args), **keywords))
+        return self.give_out(run(*self.take_in(args), **self.take_in(kwargs)))
 
     def __getattr__(self, name: str) -> Any:
+        # pickle and copy ask for names before there is a boundary to look them up in
+        if "boundary" not in self.__dict__:
+            raise AttributeError(name)
         if name in self.boundary.__all__:
             return getattr(self.boundary, name)
+        if importlib.util.find_spec(f"{self.name}.{name}") is None:
+            raise AttributeError(f"{self.name} has no concept and no function {name!r}")
         return importlib.import_module(f"{self.name}.{name}")
 
     def take_in(self, value: Any) -> Any:
         """NumPy to this column; what is no array stays as it is."""
-        if isinstance(value, dict):
-            return {name: self.take_in(entry) for name, entry in value.items()}
-        if isinstance(value, np.ndarray | np.generic):
-            return self.boundary.from_numpy(value, device=self.device)
-        return value
+
+        def leaf(value: Any) -> Any:
+            if isinstance(value, np.ndarray | np.generic):
+                return self.boundary.from_numpy(value, device=self.device)
+            return value
+
+        return trees.mapped(leaf, value)
 
     def give_out(self, value: Any) -> Any:
         """This column to NumPy; what is no array stays as it is."""
-        if isinstance(value, tuple | list):
-            return type(value)(map(self.give_out, value))
-        if isinstance(value, dict):
-            return {name: self.give_out(entry) for name, entry in value.items()}
-        return self.boundary.to_numpy(value) if hasattr(value, "dtype") else value
+
+        def leaf(value: Any) -> Any:
+            return self.boundary.to_numpy(value) if hasattr(value, "dtype") else value
+
+        return trees.mapped(leaf, value)
+
+    def precision(self, dtype: str) -> contextlib.AbstractContextManager[None]:
+        """What this column needs to compute in a dtype: JAX a setting, the others nothing."""
+        return precision(dtype) if self.name == "jax_impl" else contextlib.nullcontext()
 
 
 def missing(column: str) -> str:

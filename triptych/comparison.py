@@ -127,7 +127,7 @@ def _train(console: Console, dtypes: Sequence[str], device: str) -> list[Trainin
                 progress.update(task, advance=EPOCHS // PARTS)
 
             with precision(dtype):
-                column = Column(name, "cpu" if name == COLUMNS[0] else device)
+                column = Column(name, device)
                 trainings.append(train(column, dtype, advance, PARTS))
     return trainings
 

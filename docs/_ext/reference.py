@@ -13,7 +13,6 @@ def setup(app: Sphinx) -> dict[str, Any]:
     """Prepare docstrings for reStructuredText before napoleon (priority 500) reads them."""
     app.connect("autodoc-process-docstring", docstring, priority=400)
     app.connect("autodoc-process-signature", signature)
-    app.add_config_value("triptych_results", [], "env", list)
     app.add_config_value("triptych_pictures", "", "", str)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
 

@@ -2,10 +2,10 @@
 
 import ast
 import html
+import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import traps
@@ -21,7 +21,6 @@ from triptych.claims import book, verdicts
 from triptych.data import DOCUMENTS
 from triptych.names import COLUMNS, CONCEPTS, DISPLAY_NAMES, UnknownNameError
 from triptych.source import parse
-from triptych.timing import plots, results, sheets, words
 
 
 def setup(app: Sphinx) -> dict[str, Any]:
@@ -29,7 +28,6 @@ def setup(app: Sphinx) -> dict[str, Any]:
     for name, directive in DIRECTIVES.items():
         app.add_directive(name, directive)
     app.connect("env-check-consistency", complete)
-    app.connect("build-finished", write_plots)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
 
 
@@ -176,11 +174,11 @@ class Claims(_Shown):
 
     def row(self, claim: book.Claim, row: Sequence[Mapping[str, Any]]) -> str:
         """One claim in three columns."""
-        verdicts = {record["verdict"] for record in row}
+        found = {record["verdict"] for record in row}
         verdict = next(
             v
             for v in (verdicts.ERRATUM, verdicts.DIFFERS, verdicts.HOLDS, verdicts.MISSING)
-            if v in verdicts
+            if v in found
         )
         cells = "".join(
             f'<td class="tp-{record["verdict"]}"><code>{html.escape(record["text"])}</code></td>'
@@ -328,119 +326,39 @@ class Traps(_Shown):
 
 
 class Timing(_Shown):
-    """`{timing} CONCEPT`: the rows measured for it; `{timing}`: all of them, and the plots."""
+    """`{timing} CONCEPT`: which tasks time it; the report itself is included by the timing page."""
+
+    required_arguments = 1
+    optional_arguments = 0
 
     def shown(self) -> str:
-        """A table for each task; which results, says the setting `triptych_results`."""
-        concept = self.argument
-        paths = [ROOT / name for name in self.config.triptych_results]
-        if not paths:
-            return (
-                "<p>No timing results are committed yet. <code>triptych report</code> makes these "
-                "tables from measurements of your own.</p>"
-            )
-        for path in paths:
-            self.env.note_dependency(path)
-        results = timing(tuple(paths))
-        tasks = {
-            task: [row for row in rows if concept in ("", row.concept)]
-            for task, rows in results.tasks.items()
-        }
-        if not any(tasks.values()):
-            if (ROOT / "benchmarks" / f"bench_{concept}.py").is_file():
-                raise ExtensionError(f"{self.env.docname}: no timing results for {concept!r}")
+        """One sentence with a link for each task."""
+        self.env.note_dependency(REPORT)
+        tasks = timed().get(self.argument, [])
+        if not tasks:
+            if (ROOT / "benchmarks" / f"bench_{self.argument}.py").is_file():
+                raise ExtensionError(f"{self.env.docname}: no timing of {self.argument!r}")
             return "<p>It has no benchmark of its own.</p>"
-        return machine_lines(results) + "".join(
-            _timed(results, task, rows) + ("" if concept else self.plots(tuple(paths), task))
-            for task, rows in tasks.items()
-            if rows
+        links = (
+            f'<a href="{self.up}timing.html#{nodes.make_id(task)}">{html.escape(task)}</a>'
+            for task in tasks
         )
+        return f"<p>Timed as: {', '.join(links)}.</p>"
 
-    def plots(self, paths: Sequence[Path], task: str) -> str:
-        """The plots of a task."""
-        return "".join(
-            f'<figure class="tp-figure"><img src="{self.up}{PICTURES}/{plot.file}" '
-            f'alt="{html.escape(plot.title)}" loading="lazy"></figure>'
-            for plot in timing_plots(paths)[task]
-            if plot.svg
-        )
+
+REPORT = ROOT / "benchmarks" / "results" / "report.md"
 
 
 @cache
-def timing(paths: Sequence[Path]) -> results.Results:
-    """The results, read once in a build.
-
-    Raises:
-        ExtensionError: a file is missing or is no results file; the message names it.
-    """
-    try:
-        return results.merge(results.load(paths))
-    except results.ResultsError as error:
-        raise ExtensionError(f"timing results: {error}") from error
-
-
-@cache
-def timing_plots(paths: Sequence[Path]) -> Mapping[str, list[sheets.Picture]]:
-    """The plots of each task, drawn once in a build."""
-    results = timing(paths)
-    return {task: plots.draw(results, task, rows) for task, rows in results.tasks.items()}
-
-
-def write_plots(app: Sphinx, exception: Exception | None) -> None:
-    """Put the plots of the timing results into the site."""
-    paths = tuple(ROOT / name for name in app.config.triptych_results)
-    if exception is None and paths:
-        folder = Path(app.outdir) / PICTURES
-        folder.mkdir(exist_ok=True)
-        for plot in (plot for group in timing_plots(paths).values() for plot in group):
-            if plot.svg:
-                (folder / plot.file).write_text(plot.svg, encoding="utf-8")
-
-
-def _timed(results: results.Results, task: str, rows: list[results.Row]) -> str:
-    """A task: a line for each column, mode and place, with the time of a step at each batch."""
-    lines: dict[tuple[str, ...], dict[int | None, results.Row]] = {}
-    for row in rows:
-        about = (", ".join(row.label), results.name(row.side), row.dtype)
-        lines.setdefault(about, {})[row.batch] = row
-    batches = sorted({row.batch for row in rows}, key=lambda batch: batch or 0)
-    names = ["column, mode", "on", "dtype"]
-    names += ["one step" if batch is None else f"batch {batch}" for batch in batches]
-    head = "".join(f'<th scope="col">{name}</th>' for name in names)
-    body = "".join(
-        f"<tr>{''.join(f'<td>{html.escape(word)}</td>' for word in about)}"
-        f"{''.join(_time(by.get(batch)) for batch in batches)}</tr>"
-        for about, by in lines.items()
-    )
-    notes = "".join(f"<p>{html.escape(note)}</p>" for note in sheets.notes(results, rows))
-    return (
-        f'<h3>{html.escape(task)}</h3><div class="tp-scroll" tabindex="0" role="region" '
-        f'aria-label="{html.escape(task)}"><table class="tp-table tp-times"><thead><tr>{head}</tr>'
-        f"</thead><tbody>{body}</tbody></table></div>{notes}"
-    )
-
-
-def _time(row: results.Row | None) -> str:
-    if row is None:
-        return "<td></td>"
-    if row.time is None:
-        return f"<td>{row.status}</td>"
-    noisy = " !" if row.time.spread > words.NOISY else ""
-    spread = f"spread {row.time.spread:.0%}; {row.time.rounds} rounds, {len(row.time.medians)} runs"
-    return f'<td title="{spread}">{words.duration(row.time.median)}{noisy}</td>'
-
-
-def machine_lines(results: results.Results) -> str:
-    """Where it was measured: a line for each set-up."""
-    lines = []
-    for letter, setup in results.setups.items():
-        machine, versions = setup["machine"], setup["versions"]
-        words = [machine["cpu"], f"{machine['cores']} cores", machine.get("gpu")]
-        words += [f"{name} {version}" for name, version in versions.items() if version]
-        words += [f"commit {setup['source']['commit'][:10]}"]
-        name = f"{letter}: " if len(results.setups) > 1 else "Measured on "
-        lines.append(f"<p>{name}{html.escape(', '.join(filter(None, words)))}.</p>")
-    return "".join(lines)
+def timed() -> Mapping[str, list[str]]:
+    """By concept: the tasks of the published results that the report has a section for."""
+    found: dict[str, list[str]] = {}
+    for path in sorted(REPORT.parent.glob("*.json")):
+        for row in json.loads(path.read_text(encoding="utf-8"))["benchmarks"]:
+            tasks = found.setdefault(row["extra_info"]["concept"], [])
+            if row["extra_info"]["task"] not in tasks:
+                tasks.append(row["extra_info"]["task"])
+    return found
 
 
 # Pictures

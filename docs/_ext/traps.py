@@ -21,14 +21,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from triptych import names
-from triptych.names import COLUMNS, DISPLAY_NAMES
+from triptych.names import COLUMNS, DISPLAY_NAMES, FRAMEWORKS
 from triptych.source import parse
 
 FILE = Path(__file__).absolute().parent.parent / "traps.toml"
 README = FILE.parent.parent / "README.md"
 MARK = "# ->"
 """Stands between a line and its outcome."""
-KEYS = dict(zip(COLUMNS, ("numpy", "torch", "jax"), strict=True))
 
 
 class Trap(NamedTuple):
@@ -70,13 +69,13 @@ def load(text: str | None = None) -> tuple[Trap, ...]:
                 parse.find(parse.load(concept), function)
             except names.UnknownNameError as error:
                 raise TrapError(f"traps.toml: {name}: {error}") from error
-        code = {column: entry[key].strip() for column, key in KEYS.items() if key in entry}
+        code = {column: entry[key].strip() for column, key in FRAMEWORKS.items() if key in entry}
         if not code:
             raise TrapError(f"traps.toml: {name}: no column has code")
         if (
             unknown := entry.keys()
             - {"id", "title", "why", "at", "machine", "brief"}
-            - {*KEYS.values()}
+            - {*FRAMEWORKS.values()}
         ):
             raise TrapError(f"traps.toml: {name}: no key {', '.join(sorted(unknown))}")
         found.append(
@@ -242,7 +241,7 @@ def brief(start: str = "<!-- traps -->", end: str = "<!-- /traps -->") -> str:
     """The table of the README, between its two marks: the entries that are told in brief."""
     rows = [
         f"| {trap.brief['title']} | "
-        + " | ".join(trap.brief.get(key, "") for key in KEYS.values())
+        + " | ".join(trap.brief.get(key, "") for key in FRAMEWORKS.values())
         + " |"
         for trap in load()
         if trap.brief

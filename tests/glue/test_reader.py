@@ -278,7 +278,7 @@ def run(code: str) -> subprocess.Popen[bytes]:
 
 def test_a_broken_pipe_ends_quietly() -> None:
     process = run(
-        "from rich.console import Console; from triptych import reader;"
+        "from rich.console import Console; from triptych.source import reader;"
         "reader.read('classifier', console=Console())"
     )
     assert process.stdout is not None

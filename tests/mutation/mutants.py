@@ -48,6 +48,7 @@ from typing import Any, NamedTuple, NoReturn, TextIO
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
+# not from triptych.names: the tree under test brings its own triptych
 COLUMNS = ("numpy_ref", "torch_impl", "jax_impl")
 WARMED = {
     "numpy_ref": ("numpy", "jaxtyping", "safetensors.numpy", "rich.table", "rich.progress"),

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from triptych import data
+from triptych import data, trees
 from triptych.agreement import bounds
 from triptych.agreement.measures import DisagreementError, Row, Unit, distance
 from triptych.column import Column, missing, precision
@@ -41,15 +41,10 @@ class Exhibit(NamedTuple):
         return 0 if bitwise else self.bound(dtype)
 
 
-def flat(result: Any, name: str = "") -> Named:
+def flat(result: Any) -> Named:
     """Every array of a result under a name that says where it stood."""
-    if isinstance(result, dict):
-        parts = [flat(value, f"{name}{key} ") for key, value in result.items()]
-    elif isinstance(result, tuple | list):
-        parts = [flat(value, f"{name}{i} ") for i, value in enumerate(result)]
-    else:
-        return {name.strip() or "result": result} if hasattr(result, "dtype") else {}
-    return {key: value for part in parts for key, value in part.items()}
+    found = trees.leaves(result)
+    return {name or "result": value for name, value in found if hasattr(value, "dtype")}
 
 
 def numbers(dtype: str, *values: Any) -> list[np.ndarray]:
@@ -323,7 +318,7 @@ def agreement(
             continue
         with precision(dtype):
             found = {
-                name: exhibit.compute(Column(name, "cpu" if name == "numpy_ref" else device), dtype)
+                name: exhibit.compute(Column(name, device), dtype)
                 for name in COLUMNS
                 if not missing(name)
             }

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from triptych.data import DOCUMENTS
-from triptych.names import UnknownNameError
+from triptych.names import BY_FRAMEWORK, UnknownNameError
 from triptych.source import parse as sources
 
 
@@ -132,8 +132,7 @@ def parse(text: str) -> tuple[Claim, ...]:
 
 
 _INHERITED = ("section", "place", "call", "at", "show", "dtype", "explanation")
-_OWN = {"numpy": "numpy_ref", "torch": "torch_impl", "jax": "jax_impl"}
-_KEYS = (*_INHERITED[1:], "what", "printed", "true", *_OWN, "without_gpu")
+_KEYS = (*_INHERITED[1:], "what", "printed", "true", *BY_FRAMEWORK, "without_gpu")
 
 
 def _claims(
@@ -175,7 +174,7 @@ def _claim(name: str, entry: Mapping[str, str], names: Mapping[str, str]) -> Cla
         raise wrong(f"show must be one of {', '.join(REDUCERS)}, got {show!r}")
     if dtype not in ("float64", "float32"):
         raise wrong(f"dtype must be 'float64' or 'float32', got {dtype!r}")
-    own = {column: entry[key] for key, column in _OWN.items() if key in entry}
+    own = {column: entry[key] for key, column in BY_FRAMEWORK.items() if key in entry}
     if ("true" in entry or own or "without_gpu" in entry) and "explanation" not in entry:
         raise wrong("an erratum, or a column that differs, needs an explanation")
     return Claim(

@@ -21,7 +21,7 @@ import numpy as np
 from triptych import data
 from triptych.claims.book import REDUCERS, Claim, claims, in_columns
 from triptych.claims.program import AbsentError, ForColumn, statements
-from triptych.column import Column, missing, precision
+from triptych.column import Column, missing
 from triptych.names import COLUMNS, DISPLAY_NAMES, UnknownNameError
 
 HOLDS, DIFFERS, ERRATUM, WRONG, MISSING = "holds", "differs", "erratum", "WRONG", "not installed"
@@ -68,7 +68,7 @@ class _Runner:
             return error
 
     def precision(self, dtype: str) -> contextlib.AbstractContextManager[None]:
-        return precision(dtype) if self.column.name == "jax_impl" else contextlib.nullcontext()
+        return self.column.precision(dtype)
 
     def call(self, claim: Claim, call: str, folder: str) -> Any:
         key = (call, claim.dtype)

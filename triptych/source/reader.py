@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.pager import SystemPager
 from rich.text import Text
 
-from triptych.names import BOUNDARY, COLUMNS, DISPLAY_NAMES
+from triptych.names import BOUNDARY, COLUMNS, DISPLAY_NAMES, TABLE
 from triptych.source import parse
 from triptych.source.align import Cell, Row
 from triptych.source.parse import Module, Section
@@ -21,7 +21,7 @@ SIDE_BY_SIDE = 120
 """The narrowest terminal that gets three panes; below, the columns stand one under another."""
 PICTURE = 136
 """The width of a picture, in characters."""
-COLORS = {"numpy_ref": "bright_blue", "torch_impl": "bright_red", "jax_impl": "bright_green"}
+COLORS = {names.package: f"bright_{names.colour}" for names in TABLE}
 TITLES = {parse.DOCSTRING: "module docstring", parse.IMPORTS: "imports"}
 
 
