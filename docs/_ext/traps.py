@@ -246,7 +246,7 @@ def brief(start: str = "<!-- traps -->", end: str = "<!-- /traps -->") -> str:
         for trap in load()
         if trap.brief
     ]
-    head = "| | " + " | ".join(DISPLAY_NAMES[column] for column in KEYS) + " |"
+    head = "| | " + " | ".join(DISPLAY_NAMES[column] for column in COLUMNS) + " |"
     return "\n".join([start, head, "| --- | --- | --- | --- |", *rows, end])
 
 
