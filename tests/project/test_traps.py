@@ -17,7 +17,7 @@ pytest.importorskip("torch")
 pytest.importorskip("jax")
 
 
-@pytest.mark.parametrize("column", traps.KEYS)
+@pytest.mark.parametrize("column", traps.COLUMNS)
 @pytest.mark.parametrize("trap", traps.load(), ids=lambda trap: trap.id)
 def test_every_line_gives_what_stands_behind_it(trap: Any, column: str) -> None:
     if not traps.judged_here(trap):
@@ -35,7 +35,7 @@ def told_in_brief() -> Iterator[tuple[Any, str, str]]:
     """The facts of the README's table: dtypes, errors, shapes, and a number behind a name."""
     fact = r"\b(?:float|int)\d+\b|\w+Error\b|\bnan\b|\(3, 3\)|(?<=` )\d+(?:\.\d+)?"
     for trap in traps.load():
-        for column, key in traps.KEYS.items():
+        for column, key in traps.FRAMEWORKS.items():
             for word in re.findall(fact, trap.brief.get(key, "")):
                 yield trap, column, word
 
