@@ -78,4 +78,4 @@ def pytest_configure(config: pytest.Config) -> None:
     if capture := config.pluginmanager.getplugin("capturemanager"):
         capture.stop_global_capturing()
     command = [sys.executable, "-m", "pytest", *config.invocation_params.args]
-    os.execve(sys.executable, command, environment)
+    os.execve(sys.executable, command, environment)  # noqa: S606 (no shell is wanted)

@@ -52,8 +52,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     metafunc.parametrize("case", chosen, ids=[case.id for case in chosen])
 
 
-@pytest.fixture(scope="session")
-def measured_limits(request: pytest.FixtureRequest) -> None:
+@pytest.fixture(scope="session", name="limits")
+def _limits(request: pytest.FixtureRequest) -> None:
     """The machine's limits, measured once, before the first row."""
     session = session_of(request.config)
     for device in asked_devices(request.config):
@@ -62,7 +62,9 @@ def measured_limits(request: pytest.FixtureRequest) -> None:
 
 @pytest.fixture
 def measure(
-    request: pytest.FixtureRequest, benchmark: Any, measured_limits: None
+    request: pytest.FixtureRequest,
+    benchmark: Any,
+    limits: None,  # noqa: ARG001 (measured before any row)
 ) -> Callable[[cases.Case], None]:
     """Measure a row, or record why it has no time."""
     session = session_of(request.config)

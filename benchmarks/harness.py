@@ -41,7 +41,7 @@ def _jax_compilations() -> int:
     if "jax" in sys.modules and not _EVENTS:
         import jax
 
-        def listen(event: str, duration_secs: float, **_: Any) -> None:
+        def listen(event: str, duration_secs: float, **_: Any) -> None:  # noqa: ARG001
             if event == "/jax/core/compile/backend_compile_duration":
                 _EVENTS.append(event)
 

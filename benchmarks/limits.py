@@ -11,9 +11,6 @@ from benchmarks.cases import BASES, FEWEST, SEED, placed, precision
 from triptych.column import Column, missing
 from triptych.names import COLUMNS
 
-NOISY = 0.1
-"""A spread, interquartile range over median, above which a row is marked."""
-
 
 def complete(results: dict[str, Any]) -> None:
     """What a row says only beside others: its limit, and when its compilation has paid off.
@@ -26,8 +23,6 @@ def complete(results: dict[str, Any]) -> None:
     seconds = {_key(info): stats["median"] / info["steps"] for info, stats in rows}
     for info, stats in rows:
         step = stats["median"] / info["steps"]
-        info["spread"] = stats["iqr"] / stats["median"]
-        info["noisy"] = info["spread"] > NOISY
         info["limit"] = binding_limit(info, limits, step)
         for slow in ("as written", "un-jitted"):
             plain = seconds.get(_key(info | {"mode": slow}))

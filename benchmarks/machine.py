@@ -12,6 +12,7 @@ from benchmarks.cases import BASES, SEED
 from benchmarks.limits import EMPTY_STEPS, SIDE, TRIADS
 from triptych.column import Column, missing, usable
 from triptych.names import COLUMNS
+from triptych.timing.results import SCHEMA
 
 PACKAGES = (
     *("numpy", "torch", "jax", "jaxlib", "pytest-benchmark"),
@@ -53,7 +54,7 @@ def describe(threads: int) -> dict[str, Any]:
     config: Any = jax.config
     commit: dict[str, Any] = get_commit_info()  # type: ignore[no-untyped-call]
     return {
-        "schema": 1,
+        "schema": SCHEMA,
         "machine": _hardware(),
         "versions": {"python": platform.python_version()}
         | {name: _version(name) for name in PACKAGES},

@@ -65,7 +65,6 @@ def parser() -> argparse.ArgumentParser:
         "--baseline", metavar="NAME", help="a column, or column:mode (default: numpy_ref)"
     )
     report.add_argument("--out", metavar="DIR", help="write Markdown, HTML and plots there")
-    report.add_argument("--json", action="store_true", help="print JSON for a machine")
     return top
 
 
@@ -234,13 +233,10 @@ def _report(options: argparse.Namespace) -> int:
     except (results.ResultsError, OSError) as error:
         print(f"triptych report: {error}", file=sys.stderr)
         return 2
-    if options.json:
-        print(json.dumps(files.as_json(merged), indent=1))
-    else:
-        console = _console()
-        console.print(sheets.terminal(found, options.baseline))
-        for path in written:
-            console.print(f"wrote {path}", markup=False, highlight=False, soft_wrap=True)
+    console = _console()
+    console.print(sheets.terminal(found, options.baseline))
+    for path in written:
+        console.print(f"wrote {path}", markup=False, highlight=False, soft_wrap=True)
     return 0
 
 

@@ -149,12 +149,6 @@ def without_docstring(section: Section) -> Section:
     return section._replace(blocks=tuple(block and code(block) for block in section.blocks))
 
 
-def function_html(concept: str, function: str, up: str) -> str:
-    """The grid of one function, without the helpers that it uses."""
-    modules = parse.load(concept)
-    return section_html(parse.find(modules, function)[0], modules, up)
-
-
 def _pane(section: Section, rows: Sequence[Row], module: Module, index: int, up: str) -> str:
     name = DISPLAY_NAMES[module.column]
     block = section.blocks[index]

@@ -177,8 +177,15 @@ def network_grads(grads: Mapping[str, np.ndarray]) -> dict[str, float]:
     b1, b2 = grads["fc1.bias"]
     v1, v2 = grads["output.weight"][1]
     return {
-        **{"w11": w11, "w12": w12, "b1": b1, "w21": w21, "w22": w22, "b2": b2},
-        **{"v1": v1, "v2": v2, "c": grads["output.bias"][1]},
+        "w11": w11,
+        "w12": w12,
+        "b1": b1,
+        "w21": w21,
+        "w22": w22,
+        "b2": b2,
+        "v1": v1,
+        "v2": v2,
+        "c": grads["output.bias"][1],
     }
 
 

@@ -343,13 +343,6 @@ def results_of(*rows: tuple[dict[str, Any], dict[str, float]]) -> dict[str, Any]
     }
 
 
-def test_spread_and_its_mark() -> None:
-    rows = [(made_up(), {"median": 2.0, "iqr": iqr}) for iqr in (0.2, 0.21)]
-    limits.complete(results_of(*rows))
-    assert [info["spread"] for info, _ in rows] == [0.1, 0.105]
-    assert [info["noisy"] for info, _ in rows] == [False, True]
-
-
 @pytest.mark.parametrize(
     ("fields", "binds", "seconds"),
     [

@@ -103,7 +103,7 @@ def test_a_crash_leaves_the_old_file_whole(
             with pytest.raises(Crash):
                 column.parameters.save(path, column.from_numpy({"w": np.ones(3, np.float32)}))
         assert path.read_bytes() == before, broken
-        assert os.listdir(tmp_path) == [path.name], broken
+        assert list(tmp_path.iterdir()) == [path], broken
 
 
 def test_a_kill_half_way_leaves_the_old_file_whole(column: Any, tmp_path: Path) -> None:

@@ -71,10 +71,23 @@ KEY = r'"[\w/.]+"'
 BIAS = r'"(?:\w+\.)?b(?:ias)?"'
 
 INSTEAD = {
-    **{"mean": "sum", "sum": "mean", "maximum": "minimum", "max": "min", "min": "max"},
-    **{"zeros_like": "ones_like", "ones_like": "zeros_like", "argmax": "argmin", "relu": "tanh"},
-    **{"exp": "expm1", "expm1": "exp", "log": "log1p", "log1p": "log", "sqrt": "square"},
-    **{"softmax": "log_softmax", "log_softmax": "softmax", "Adam": "AdamW"},
+    "mean": "sum",
+    "sum": "mean",
+    "maximum": "minimum",
+    "max": "min",
+    "min": "max",
+    "zeros_like": "ones_like",
+    "ones_like": "zeros_like",
+    "argmax": "argmin",
+    "relu": "tanh",
+    "exp": "expm1",
+    "expm1": "exp",
+    "log": "log1p",
+    "log1p": "log",
+    "sqrt": "square",
+    "softmax": "log_softmax",
+    "log_softmax": "softmax",
+    "Adam": "AdamW",
 }
 """The function that is taken for another."""
 
@@ -544,7 +557,7 @@ def hunt(root: Path, targets: Sequence[Mutant], jobs: int) -> dict[str, str]:
         plugin = Hunt(targets, jobs, Path(home), sys.stdout)
         # what pytest and the tests print is for the log alone
         with (
-            open(f"{home}/log", "w") as log,
+            Path(home, "log").open("w") as log,
             contextlib.redirect_stdout(log),
             contextlib.redirect_stderr(log),
         ):

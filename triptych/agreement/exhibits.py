@@ -218,7 +218,7 @@ Bound = Callable[[str], float]
 
 def fixed(bound: float) -> Bound:
     """The same bound in both dtypes."""
-    return lambda dtype: bound
+    return lambda _: bound
 
 
 def trained(optimizer: str, steps: int) -> Bound:

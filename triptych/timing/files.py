@@ -2,50 +2,13 @@
 
 import base64
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 from string import Template
-from typing import Any
 
-from triptych.timing.results import Results, Row, differences
+from triptych.timing.results import Results
 from triptych.timing.sheets import Grid, Picture, across, machine_lines, once, remark_lines, steady
-from triptych.timing.trends import Key, crossovers, fits
 from triptych.timing.words import FIT_LEGEND, LEGEND
-
-
-def as_json(results: Results) -> dict[str, Any]:
-    """The merged rows, with their ratios, and what was computed from them, for a machine."""
-    rows = [
-        row._asdict()
-        | {
-            "side": row.side._asdict(),
-            "time": row.time and row.time._asdict() | {"spread": row.time.spread},
-            "to_baseline": row.to_baseline and row.to_baseline._asdict(),
-            "to_cpu": row.to_cpu and row.to_cpu._asdict(),
-        }
-        for row in results.rows
-    ]
-
-    def lines(compute: Callable[[list[Row]], dict[Key, Any]]) -> list[tuple[dict[str, Any], Any]]:
-        return [
-            ({"task": task, "dtype": dtype, "label": label, "side": side._asdict()}, found)
-            for task, group in results.tasks.items()
-            for (dtype, label, side), found in compute(group).items()
-        ]
-
-    return {
-        "setups": results.setups,
-        "differences": differences(results),
-        "baseline": results.baseline,
-        "not_run": results.not_run,
-        "repeated": dict(zip(("rows", "overlapping"), results.repeated, strict=True)),
-        "rows": rows,
-        "fits": [about | found._asdict() for about, found in lines(fits)],
-        "crossovers": [
-            about | found._asdict() | {"batch": found.batch, "between": found.between}
-            for about, found in lines(crossovers)
-        ],
-    }
 
 
 def _pictures(results: Results) -> dict[str, list[Picture]]:
