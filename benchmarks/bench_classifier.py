@@ -129,9 +129,11 @@ def training(case: Case, optimizer: str, given: peers.Arguments) -> Target:
         return column.synchronize((placed(column, given[0], case.dtype), x, t, batches))
 
     run = unchecked(column, _loop(case, column, optimizer, fresh))
+    one = given[3][0]
     return Target(
-        fresh, run, column.synchronize, peers.trained(column), partial(expected, given[3])
-    )
+        fresh, run, column.synchronize, peers.trained(column), partial(expected, given[3]),
+        transfer=given[0] | {"x": given[1][one], "t": given[2][one]},
+    )  # fmt: skip
 
 
 def _loop(case: Case, column: Column, optimizer: str, fresh: Any) -> Any:

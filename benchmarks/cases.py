@@ -51,6 +51,8 @@ class Target(NamedTuple):
     """How far the outputs may be from what is expected."""
     unit: Unit = "absolute"
     """Of the bound; "eps" is that of the row's own dtype."""
+    transfer: dict[str, np.ndarray] | None = None
+    """The parameters, and one step's rows as "x" and "t": what has to be brought to a device."""
     check: Callable[[], Any] | None = None
     """Makes the outputs to compare, where those of `run` have too many steps behind them."""
 
@@ -114,13 +116,14 @@ def precision(dtype: str) -> Iterator[None]:
         import jax
         import torch
 
-        before = torch.get_float32_matmul_precision()
-        torch.set_float32_matmul_precision("high")
+        # the settings of PyTorch 2.9 and later; the older ones raise where these were used
+        setting = torch.backends.cuda.matmul
+        before, setting.fp32_precision = setting.fp32_precision, "tf32"
         try:
             with jax.default_matmul_precision("tensorfloat32"):
                 yield
         finally:
-            torch.set_float32_matmul_precision(before)
+            setting.fp32_precision = before
 
 
 def in_float64(values: Any) -> Any:

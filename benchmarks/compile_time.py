@@ -18,6 +18,9 @@ import numpy as np
 from triptych import data
 from triptych.column import Column, precision
 
+LIMIT = 300
+"""Seconds for a process: what compiles longer hangs."""
+
 
 def unchecked(column: Column, function: Callable[..., Any]) -> Callable[..., Any]:
     """The same function, with the column's input checks done before the clock starts.
@@ -62,7 +65,7 @@ def in_fresh_process(
         done = subprocess.run(
             [*command, str(batch), str(steps)],
             env=os.environ | caches | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
-            capture_output=True, text=True, check=False,
+            capture_output=True, text=True, check=False, timeout=LIMIT,
         )  # fmt: skip
     if done.returncode:
         raise RuntimeError(f"compile_time failed: {done.stderr.strip().splitlines()[-1:]}")
@@ -77,7 +80,7 @@ def main(column: str, mode: str, device: str, batch: str, steps: str) -> None:
     rng = np.random.default_rng(0)
     x, t = rng.normal(size=(n, 4)).astype(np.float32), rng.integers(0, 3, n)
     given = data.classifier_start(dtype="float32"), x, t, data.batches(n, int(batch), 1)
-    with precision("float32"):
+    with precision("float32"), here.at_home():
         arguments = here.synchronize([here.take_in(value) for value in given])
         measure = {"torch_impl": _first_and_second, "jax_impl": _lower_and_compile}[column]
         print(json.dumps(measure(here, mode, arguments)))

@@ -94,6 +94,8 @@ def pytest_benchmark_update_machine_info(
 
 def pytest_benchmark_update_json(output_json: dict[str, Any]) -> None:
     """What a row says beside others; without the rounds, which make the file ten times as large."""
+    # a row that was interrupted has rounds, but nothing that says what it is
+    output_json["benchmarks"] = [b for b in output_json["benchmarks"] if "task" in b["extra_info"]]
     limits.complete(output_json)
     for entry in output_json["benchmarks"]:
         entry["stats"].pop("data", None)
@@ -112,7 +114,7 @@ def pytest_terminal_summary(
 
     results = config.hook.pytest_benchmark_generate_json(
         config=config,
-        benchmarks=[b for b in config._benchmarksession.benchmarks if b.stats],  # type: ignore[attr-defined]
+        benchmarks=[b for b in config._benchmarksession.benchmarks if b.stats and b.extra_info],  # type: ignore[attr-defined]
         include_data=False,
         machine_info=config._benchmarksession.get_machine_info(),  # type: ignore[attr-defined]
         commit_info={},

@@ -11,10 +11,11 @@ import time
 from typing import Any
 
 from benchmarks import compile_time
-from benchmarks.cases import EPS, FEWEST, MOST, Case, InvalidRow, Target, precision
+from benchmarks.cases import BASES, EPS, FEWEST, MOST, Case, InvalidRow, Target, precision
 from benchmarks.memory import PeakMemory, transfer_time
 from triptych import trees
 from triptych.agreement.measures import DisagreementError, distance
+from triptych.column import Column
 
 BUDGET = 1.0  # seconds of timed rounds for a row
 
@@ -139,13 +140,15 @@ def measure(case: Case, benchmark: Any, threads: int, budget: float = BUDGET) ->
         InvalidRow: it shows no time, and why.
     """
     row = case.row(threads)
-    with precision(case.dtype):
+    column = BASES.get(case.column, case.column)
+    with precision(case.dtype), Column(column, case.device).at_home():
+        memory = PeakMemory(case)
         target = case.make(case)
         row["agreement"] = check(case, target)
-        memory = PeakMemory(case)  # not before: the check lets another column compute as well
+        memory.forget_host()
         seconds = warm_up(target)
         row["peak_memory"] = memory.read()
-        row["transfer"] = transfer_time(case)
+        row["transfer"] = transfer_time(case, target.transfer)
         if case.compile_time and case.batch is not None:
             row["compile"] = compile_time.in_fresh_process(
                 case.column, case.mode, case.device, case.batch, case.steps

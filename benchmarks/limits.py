@@ -122,14 +122,14 @@ def limits(device: str, threads: int) -> list[dict[str, Any]]:
     head: dict[str, Any] = {"device": device, "threads": threads}
     entry: dict[str, Any]
     for dtype in DTYPES[device]:
-        with precision(dtype):
-            for column in columns:
-                entry = {"dtype": dtype, "quantity": "flops", "column": column.name}
-                work = 2 * SIDE[device] ** 3
+        for column in columns:
+            entry = {"dtype": dtype, "quantity": "flops", "column": column.name}
+            work = 2 * SIDE[device] ** 3
+            with precision(dtype), column.at_home():
                 found.append(head | entry | _rate(_product(column, dtype), work))
     for column in columns:
         entry = {"dtype": None, "quantity": "dispatch", "column": column.name}
-        with precision("float32"):
+        with precision("float32"), column.at_home():
             found.append(head | entry | _seconds(_empty_steps(column), EMPTY_STEPS))
     for n in TRIADS:
         quantity = "bytes" if n == max(TRIADS) else "cached bytes"

@@ -8,6 +8,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import threadpoolctl
+
 from benchmarks.cases import BASES, SEED
 from benchmarks.limits import EMPTY_STEPS, SIDE, TRIADS
 from triptych.column import Column, missing, usable
@@ -16,8 +18,11 @@ from triptych.timing.results import SCHEMA
 
 PACKAGES = (
     *("numpy", "torch", "jax", "jaxlib", "pytest-benchmark"),
+    *("jax-cuda12-plugin", "jax-cuda13-plugin"),
     *("scikit-learn", "autograd", "optax"),
 )
+SETTINGS = ("XLA_", "MALLOC_", "OPENBLAS_", "MKL_", "OMP_", "GLIBC_", "CUBLAS_", "TORCHINDUCTOR_")
+"""Beginnings of the variables that change how the frameworks compute or allocate."""
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "PJRT_NPROC")
 """Which variables hold the thread pools of the three frameworks to a number."""
 
@@ -49,18 +54,18 @@ def describe(threads: int) -> dict[str, Any]:
     """Everything about the machine and the process that a time depends on, but for the limits."""
     import jax
     import torch
-    from pytest_benchmark.utils import get_commit_info
 
     config: Any = jax.config
-    commit: dict[str, Any] = get_commit_info()  # type: ignore[no-untyped-call]
+    commit = _commit()
     return {
         "schema": SCHEMA,
         "machine": _hardware(),
         "versions": {"python": platform.python_version()}
-        | {name: _version(name) for name in PACKAGES},
+        | {name: _version(name) for name in PACKAGES}
+        | _cuda_versions(),
         "flags": {
-            "XLA_FLAGS": os.environ.get("XLA_FLAGS"),
-            "tf32": torch.get_float32_matmul_precision() != "highest",
+            "environment": {k: v for k, v in os.environ.items() if k.startswith(SETTINGS)},
+            "tf32": torch.backends.cuda.matmul.fp32_precision == "tf32",
             "jax_default_matmul_precision": config.jax_default_matmul_precision,
             "x64": config.jax_enable_x64,
             "deterministic": torch.are_deterministic_algorithms_enabled(),
@@ -73,22 +78,77 @@ def describe(threads: int) -> dict[str, Any]:
     }
 
 
+def _commit() -> dict[str, Any]:
+    """Which sources are measured: git's answer, or TRIPTYCH_COMMIT where there is no git.
+
+    A copy of a checkout without its .git folder says it so: `TRIPTYCH_COMMIT=c0ffee` or, with
+    changes that are not committed, `TRIPTYCH_COMMIT=c0ffee+dirty`.
+    """
+    from pytest_benchmark.utils import get_commit_info
+
+    if given := os.environ.get("TRIPTYCH_COMMIT"):
+        commit, _, state = given.partition("+")
+        return {"id": commit, "dirty": state == "dirty"}
+    found: dict[str, Any] = get_commit_info()  # type: ignore[no-untyped-call]
+    return found
+
+
 def _version(package: str) -> str | None:
     with contextlib.suppress(metadata.PackageNotFoundError):
         return metadata.version(package)
     return None
 
 
+def _cuda_versions() -> dict[str, str | None]:
+    """What PyTorch was built with; its version alone does not say it."""
+    import torch
+
+    cudnn = torch.backends.cudnn.version() if torch.version.cuda else None
+    return {"torch's CUDA": torch.version.cuda, "torch's cuDNN": cudnn and str(cudnn)}
+
+
 def _hardware() -> dict[str, Any]:
-    governor = Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")
+    import torch
+
     gpu = _nvidia_smi()
     return {
         "cpu": _cpu_model(),
         "cores": os.cpu_count(),
         "memory": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
         "system": platform.system(),
-        "governor": governor.read_text().strip() if governor.exists() else None,
+        "libc": " ".join(platform.libc_ver()),
+        "blas": _blas(),
+        "torch_capability": torch.backends.cpu.get_cpu_capability(),
+        "caches": _caches(),
+        "huge_pages": _first_line("/sys/kernel/mm/transparent_hugepage/enabled"),
+        "load": list(os.getloadavg()) if hasattr(os, "getloadavg") else None,
+        "governor": _first_line("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
     } | dict(zip(("gpu", "driver", "clocks", "power_limit"), gpu, strict=True))
+
+
+def _first_line(path: str) -> str | None:
+    with contextlib.suppress(OSError):
+        return Path(path).read_text().partition("\n")[0].strip()
+    return None
+
+
+def _blas() -> list[dict[str, Any]]:
+    """The libraries for linear algebra in this process, with the kernel that each has chosen."""
+    names = ("internal_api", "version", "architecture", "num_threads")
+    return [
+        {name: info.get(name) for name in names}
+        for info in threadpoolctl.threadpool_info()
+        if info["user_api"] == "blas"
+    ]
+
+
+def _caches() -> dict[str, str | None]:
+    """The caches of the first core, "L1 Data", "L2 Unified" and so on, as Linux lists them."""
+    found = {}
+    for folder in sorted(Path("/sys/devices/system/cpu/cpu0/cache").glob("index*")):
+        level, kind = (_first_line(f"{folder}/{name}") for name in ("level", "type"))
+        found[f"L{level} {kind}"] = _first_line(f"{folder}/size")
+    return found
 
 
 def _cpu_model() -> str:

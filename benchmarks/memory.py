@@ -3,6 +3,7 @@
 import contextlib
 import statistics
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -11,48 +12,59 @@ from benchmarks.cases import BASES, FEWEST, Case
 from triptych.column import Column
 
 
-def transfer_time(case: Case) -> dict[str, float] | None:
-    """Seconds to bring one step's rows and a classifier's parameters to the device, and back."""
-    if case.peer or case.concept != "classifier" or case.batch is None:
-        return None
-    from triptych import data
+def transfer_time(case: Case, given: Mapping[str, np.ndarray] | None) -> dict[str, float] | None:
+    """Seconds to bring what a step needs to the device, and its parameters back.
 
+    Args:
+        case: the row: its column and device.
+        given: the parameters, and the rows of one step under "x" and "t"; None: not measured.
+
+    Returns:
+        "to_device", of everything, and "to_host", of the parameters; medians.
+    """
+    if given is None or case.peer:
+        return None
     column = Column(case.column, case.device)
-    host = data.classifier_start(dtype="float64" if case.dtype == "float64" else "float32")
-    host["x"] = np.ones((case.batch, 4), host["fc1.bias"].dtype)
     times: dict[str, list[float]] = {"to_device": [], "to_host": []}
     for _ in range(FEWEST):
         start = time.perf_counter()
-        there = column.synchronize(column.take_in(host))
+        there = column.synchronize(column.take_in(dict(given)))
         middle = time.perf_counter()
-        column.give_out(there)
+        column.give_out({name: p for name, p in there.items() if name not in ("x", "t")})
         times["to_device"].append(middle - start)
         times["to_host"].append(time.perf_counter() - middle)
     return {direction: statistics.median(seconds) for direction, seconds in times.items()}
 
 
 class PeakMemory:
-    """The highest use of memory since this was made: the device's allocator, the host's pages.
+    """What a row takes: of the device from before it is made, of the host from `forget_host` on.
 
-    The host's is the growth of the resident set. JAX's allocator never forgets its peak: where an
-    earlier row went higher, this row's is not known, and is None.
+    On a CUDA device PyTorch's is what its allocator has reserved beyond what was reserved before: a
+    CUDA graph keeps its intermediates in a pool of its own, where no peak of allocations sees them.
+    JAX's is the growth of its peak, which it never forgets: where an earlier row went higher, this
+    row's is not known, and is None. The host's is the growth of the resident set.
     """
 
     def __init__(self, case: Case) -> None:
         self.device = case.device
         self.jax = BASES.get(case.column, case.column) == "jax_impl"
+        if self.device == "cuda" and not self.jax:
+            import torch
+
+            torch.cuda.empty_cache()
+            torch.cuda.reset_peak_memory_stats()
+        self.before = self._taken()
+        self.forget_host()
+
+    def forget_host(self) -> None:
+        """Let the host's peak begin here, after the check: there another column computes too."""
         self.resident = _status("VmRSS")
         with contextlib.suppress(OSError):
             # Linux: forget the peak of the resident set; see proc_pid_clear_refs(5)
             Path("/proc/self/clear_refs").write_text("5")
-        if self.device == "cuda" and not self.jax:
-            import torch
 
-            torch.cuda.reset_peak_memory_stats()
-        self.before = self._allocated()
-
-    def _allocated(self) -> int:
-        """The allocator's peak on the device; 0 where there is none."""
+    def _taken(self) -> int:
+        """The device's peak; 0 where there is none."""
         if self.device != "cuda":
             return 0
         if self.jax:
@@ -61,15 +73,14 @@ class PeakMemory:
             return int((jax.devices("cuda")[0].memory_stats() or {}).get("peak_bytes_in_use", 0))
         import torch
 
-        return torch.cuda.max_memory_allocated()
+        return torch.cuda.max_memory_reserved()
 
     def read(self) -> dict[str, int | None]:
         """Bytes on the device and on the host; None where they cannot be told."""
         resident, peak = self.resident, _status("VmHWM")
         host = None if resident is None or peak is None else max(0, peak - resident)
-        used = self._allocated()
-        told = used > self.before if self.jax else used > 0
-        return {"device": used if told else None, "host": host}
+        taken = self._taken() - self.before
+        return {"device": taken if taken > 0 else None, "host": host}
 
 
 def _status(field: str) -> int | None:

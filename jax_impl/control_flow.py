@@ -39,7 +39,7 @@ def define_then_run(x: Float[Array, ""]) -> tuple[str, Array]:
 
     Source: A 7.1, the first of its three programs.
     """
-    shape = jax.ShapeDtypeStruct(x.shape, x.dtype)
+    shape = jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding)
     program = jax.jit(jax.grad(_quadratic)).trace(shape)
     return str(program.jaxpr), program.lower().compile()(x)
 

@@ -8,7 +8,7 @@ import os
 import sys
 import threading
 from collections.abc import Iterator, Sequence
-from importlib.metadata import version
+from importlib import metadata
 from typing import TYPE_CHECKING
 
 from triptych.names import COLUMNS, DISPLAY_NAMES, UnknownNameError, column_of
@@ -25,7 +25,7 @@ def parser() -> argparse.ArgumentParser:
         description="Tensors, automatic differentiation and training three ways: NumPy by hand, "
         "PyTorch, JAX. Compared, side by side.",
     )
-    top.add_argument("--version", action="version", version=f"triptych {version('triptych')}")
+    top.add_argument("--version", action="version", version=f"triptych {_version()}")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     compare = commands.add_parser(
@@ -121,6 +121,14 @@ def _no_interruption_lost() -> Iterator[None]:
         yield
     finally:
         sys.unraisablehook = default
+
+
+def _version() -> str:
+    """The installed version; a checkout that nobody has installed runs all the same."""
+    try:
+        return metadata.version("triptych")
+    except metadata.PackageNotFoundError:
+        return "(not installed)"
 
 
 def _console(*, quiet: bool = False) -> "Console":

@@ -28,7 +28,17 @@ class Column:
     def call(self, concept: str, function: str, *args: Any, **kwargs: Any) -> Any:
         """Call a function of a concept; arrays are handed over and come back as copies."""
         run = getattr(getattr(self, concept), function)
-        return self.give_out(run(*self.take_in(args), **self.take_in(kwargs)))
+        with self.at_home():
+            return self.give_out(run(*self.take_in(args), **self.take_in(kwargs)))
+
+    def at_home(self) -> contextlib.AbstractContextManager[None]:
+        """New arrays are made here too; JAX makes them on its default device, a GPU if any."""
+        if self.name != "jax_impl":
+            return contextlib.nullcontext()
+        import jax
+
+        wanted = jax.devices(self.device)[0]
+        return contextlib.nullcontext() if wanted == jax.devices()[0] else _default_device(wanted)
 
     def __getattr__(self, name: str) -> Any:
         # pickle and copy ask for names before there is a boundary to look them up in
@@ -61,6 +71,14 @@ class Column:
     def precision(self, dtype: str) -> contextlib.AbstractContextManager[None]:
         """What this column needs to compute in a dtype: JAX a setting, the others nothing."""
         return precision(dtype) if self.name == "jax_impl" else contextlib.nullcontext()
+
+
+@contextlib.contextmanager
+def _default_device(device: Any) -> Iterator[None]:
+    import jax
+
+    with jax.default_device(device):
+        yield
 
 
 def missing(column: str) -> str:

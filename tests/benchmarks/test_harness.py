@@ -490,11 +490,15 @@ def test_tf32_is_switched_on_and_off_again() -> None:
     import torch
 
     config: Any = jax.config
-    with cases.precision("tf32"):
-        assert torch.get_float32_matmul_precision() == "high"
+    setting = torch.backends.cuda.matmul
+    before = setting.fp32_precision
+    with contextlib.suppress(ZeroDivisionError), cases.precision("tf32"):
+        assert setting.fp32_precision == "tf32"
         assert config.jax_default_matmul_precision == "tensorfloat32"
+        _ = 1 / 0
+    assert setting.fp32_precision == before
     with cases.precision("float32"):
-        assert torch.get_float32_matmul_precision() == "highest"
+        assert setting.fp32_precision == before != "tf32"
         assert config.jax_default_matmul_precision == "float32"
 
 
@@ -716,3 +720,63 @@ def test_more_threads_than_cores_are_refused(copy: Path) -> None:
     done = _pytest(copy, "--benchmark-only", "--threads", "4096")
     assert done.returncode == pytest.ExitCode.USAGE_ERROR
     assert "--threads must be 1 to" in done.stderr
+
+
+# A machine with no git and nothing installed; a run that is cut short
+
+
+def test_the_commit_of_a_copy_without_git(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TRIPTYCH_COMMIT", "c0ffee")
+    assert machine.describe(1)["commit"] == "c0ffee"
+    assert machine.describe(1)["dirty"] is False
+    monkeypatch.setenv("TRIPTYCH_COMMIT", "c0ffee+dirty")
+    assert machine.describe(1)["commit"] == "c0ffee"
+    assert machine.describe(1)["dirty"] is True
+
+
+def test_what_is_not_installed_runs_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    from importlib import metadata
+
+    from triptych import __main__ as command
+
+    def missing(name: str) -> str:
+        raise metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(metadata, "version", missing)
+    assert command._version() == "(not installed)"
+    assert command.main(["read", "gradients", "chain"]) == 0
+
+
+def test_an_interrupted_run_keeps_its_rows() -> None:
+    """The row in flight has rounds, but nothing that says what it is."""
+    from benchmarks.conftest import pytest_benchmark_update_json
+
+    stats: dict[str, Any] = {"median": 2.0, "iqr": 0.1, "data": [1.0]}
+    results = results_of((made_up(), dict(stats)))
+    results["benchmarks"].append({"extra_info": {}, "stats": dict(stats)})
+    pytest_benchmark_update_json(results)
+    assert len(results["benchmarks"]) == 1
+    assert results["benchmarks"][0]["stats"] == {"median": 2.0, "iqr": 0.1}
+
+
+def test_what_is_brought_to_a_device_is_the_task_s_own() -> None:
+    case = bench_classifier.step_case("numpy_ref", "as written", 32)
+    target = case.make(case)
+    assert target.transfer is not None
+    assert {name: x.shape for name, x in target.transfer.items()} == {
+        "fc1.weight": (16, 4), "fc1.bias": (16,), "fc2.weight": (8, 16), "fc2.bias": (8,),
+        "output.weight": (3, 8), "output.bias": (3,), "x": (32, 4), "t": (32,),
+    }  # fmt: skip
+    found = memory.transfer_time(case, target.transfer)
+    assert found is not None
+    assert all(seconds > 0 for seconds in found.values())
+    assert memory.transfer_time(case, None) is None
+
+
+def test_the_metadata_names_what_a_time_depends_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MALLOC_ARENA_MAX", "1")
+    found = machine.describe(1)
+    assert found["flags"]["environment"]["MALLOC_ARENA_MAX"] == "1"
+    assert any(blas["internal_api"] == "openblas" for blas in found["machine"]["blas"])
+    assert found["machine"]["torch_capability"]
+    assert json.loads(json.dumps(found)) == json.loads(json.dumps(found))

@@ -13,14 +13,8 @@ ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "docs" / "_ext"))
 traps: Any = importlib.import_module("traps")  # the pages' own module judges and shows them
 
-torch = pytest.importorskip("torch")
+pytest.importorskip("torch")
 pytest.importorskip("jax")
-
-
-@pytest.fixture(autouse=True)
-def settings_as_they_come() -> None:
-    """Another test of this process may have asked for TF32 and back, which leaves "ieee"."""
-    torch.backends.cuda.matmul.fp32_precision = "none"
 
 
 @pytest.mark.parametrize("column", traps.COLUMNS)
