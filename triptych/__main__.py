@@ -189,8 +189,8 @@ def _columns(name: str | None) -> tuple[str, ...]:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from triptych.column import Column, missing, usable
-    from triptych.run import run, together
+    from triptych.column import missing, usable
+    from triptych.run import run
 
     if options.concept not in concepts():
         raise UnknownNameError("concept", options.concept, concepts())
@@ -198,16 +198,12 @@ def _run(options: argparse.Namespace) -> int:
     if reason := usable(options.device, chosen):
         print(f"triptych run: {reason}", file=sys.stderr)
         return 2
-    pages: dict[str, list[str]] = {}
     for name in chosen:
         if reason := missing(name):
             print(f"{DISPLAY_NAMES[name]} did not run: {reason}")
-            continue
-        pages[name] = []
-        device = Column(name, options.device).device
-        run(options.concept, name, dtype=options.dtype, device=device, write=pages[name].append)
-    for line in together(pages):
-        print(line)
+    there = [name for name in chosen if not missing(name)]
+    if there:
+        run(options.concept, *there, dtype=options.dtype, device=options.device)
     sys.stdout.flush()
     return 0
 

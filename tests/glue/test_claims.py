@@ -260,7 +260,8 @@ def compare(claim: Claim, column: str) -> None:
 
 # Reading the file
 
-GOOD = '[[section]]\ntitle = "T"\n[section.A-x]\nwhat = "w"\ncall = "data.line()"\nprinted = "1"\n'
+CALL = "gradients.cube(1.0)"
+GOOD = f'[[section]]\ntitle = "T"\n[section.A-x]\nwhat = "w"\ncall = "{CALL}"\nprinted = "1"\n'
 
 
 def test_the_smallest_claim() -> None:
@@ -274,11 +275,11 @@ def test_the_smallest_claim() -> None:
         (GOOD.replace("printed", "print"), "A-x: no key 'print'"),
         (GOOD.replace('printed = "1"', ""), "A-x: printed is missing"),
         (GOOD.replace('printed = "1"', "printed = 1"), "A-x: printed must be a string, got 1"),
-        (GOOD.replace('call = "data.line()"', ""), "A-x: call is missing"),
+        (GOOD.replace(f'call = "{CALL}"', ""), "A-x: call is missing"),
         (GOOD.replace('what = "w"', ""), "A-x: what is missing"),
         (GOOD.replace("A-x", "Q-x"), "Q-x: the name must begin with a document"),
-        (GOOD.replace("data.line()", "data.line("), "A-x: call must be Python"),
-        (GOOD.replace("data.line()", "gradient.cube(1.0)"), "A-x: call: no name 'gradient'"),
+        (GOOD.replace(CALL, "data.line("), "A-x: call must be Python"),
+        (GOOD.replace(CALL, "gradient.cube(1.0)"), "A-x: call: no name 'gradient'"),
         (GOOD + 'show = "form"\n', "A-x: show must be one of shape"),
         (GOOD + 'dtype = "float16"\n', "A-x: dtype must be"),
         (GOOD + 'true = "2"\n', "A-x: an erratum, or a column that differs, needs an explanation"),

@@ -3,7 +3,7 @@
 import ast
 import tomllib
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from importlib import resources
 from typing import Any, NamedTuple
@@ -20,23 +20,29 @@ class ClaimsError(ValueError):
 
 
 class Claim(NamedTuple):
-    """One number, shape or behaviour that a document prints or states."""
+    """One number, shape or behaviour that a document prints or states; or a value that is shown."""
 
     id: str
     document: str
-    """A key of DOCUMENTS."""
+    """A key of DOCUMENTS; "" for a value of no document, which is only shown."""
     place: str
     """Where in the document, "7.4"; "" where it has no sections."""
     section: str
     """What it is about: "Gradients of small graphs"."""
-    about: str
-    """What this claim and its neighbours are about; "" for one that stands alone."""
+    concept: str
+    """On whose page it stands."""
+    path: tuple[str, ...]
+    """What this claim and its neighbours are about, from the general; () for one that stands
+    alone."""
     what: str
     call: str
     at: str
     show: str
     dtype: str
     printed: str
+    """The text in the document; of a value that is only shown, a text with its digits."""
+    judged: bool
+    """False for a value that is only shown."""
     true: str | None
     """The true text of an erratum."""
     own: Mapping[str, str]
@@ -50,6 +56,11 @@ class Claim(NamedTuple):
     def erratum(self) -> bool:
         """Whether the document is wrong."""
         return self.true is not None
+
+    @property
+    def about(self) -> str:
+        """What this claim and its neighbours are about; "" for one that stands alone."""
+        return "; ".join(self.path)
 
     @property
     def source(self) -> str:
@@ -66,8 +77,8 @@ class Claim(NamedTuple):
 
 
 @cache
-def claims() -> tuple[Claim, ...]:
-    """Every claim, in the order of claims.toml.
+def entries() -> tuple[Claim, ...]:
+    """Every claim, and every value that is only shown, in the order of claims.toml.
 
     Raises:
         ClaimsError: an entry is malformed.
@@ -75,6 +86,16 @@ def claims() -> tuple[Claim, ...]:
     return parse(
         resources.files("triptych.claims").joinpath("claims.toml").read_text(encoding="utf-8")
     )
+
+
+@cache
+def claims() -> tuple[Claim, ...]:
+    """Every claim, in the order of claims.toml.
+
+    Raises:
+        ClaimsError: an entry is malformed.
+    """
+    return tuple(entry for entry in entries() if entry.judged)
 
 
 def mistakes() -> tuple[Claim, ...]:
@@ -124,19 +145,38 @@ def parse(text: str) -> tuple[Claim, ...]:
         if not isinstance(title, str):
             raise ClaimsError("claims.toml: every [[section]] needs a title")
         for key, entry in section.items():
-            found += _claims(key, entry, {"section": title}, names)
+            above = {"section": title, "path": ()}
+            found += _with_concept(list(_claims(key, entry, above, names)))
     twice = [name for name, count in Counter(claim.id for claim in found).items() if count > 1]
     if twice:
         raise ClaimsError(f"claims.toml: {', '.join(twice)}: there are two of this name")
     return tuple(found)
 
 
-_INHERITED = ("section", "place", "call", "at", "show", "dtype", "explanation")
+_INHERITED = ("section", "place", "concept", "call", "at", "show", "dtype", "like", "explanation")
 _KEYS = (*_INHERITED[1:], "what", "printed", "true", *BY_FRAMEWORK, "without_gpu")
 
 
+def _with_concept(found: Sequence[Claim]) -> Iterator[Claim]:
+    """The claims of one table; where none is said, its concept is the first that a call names."""
+    called = (concept for claim in found for concept in _called(claim))
+    first = next(called, "")
+    for claim in found:
+        if not (claim.concept or first):
+            raise ClaimsError(f"claims.toml: {claim.id}: concept is missing, and no call names one")
+        yield claim._replace(concept=claim.concept or first)
+
+
+def _called(claim: Claim) -> Iterator[str]:
+    """The concepts whose functions a call names, itself or by a name that it uses."""
+    for call in (claim.call, *reversed(list(claim.names.values()))):
+        for node in ast.walk(ast.parse(call, mode="eval")):
+            if isinstance(node, ast.Name) and node.id in in_columns():
+                yield node.id
+
+
 def _claims(
-    name: str, entry: Any, above: Mapping[str, str], names: Mapping[str, str]
+    name: str, entry: Any, above: Mapping[str, Any], names: Mapping[str, str]
 ) -> Iterator[Claim]:
     """The claim of a table, if it is one, and those of the tables in it."""
     if not isinstance(entry, dict):
@@ -149,26 +189,29 @@ def _claims(
         if not isinstance(value, str):
             raise ClaimsError(f"claims.toml: {name}: {key} must be a string, got {value!r}")
     here = {**above, **said}
-    if "printed" in said:
+    if "printed" in said or not inner:
         yield _claim(name, here, names)
-    elif not inner:
-        raise ClaimsError(f"claims.toml: {name}: printed is missing")
     below = {key: here[key] for key in _INHERITED if key in here}
-    about = [text for text in (above.get("about"), said.get("what")) if text]
-    below["about"] = "; ".join(about)
+    below["path"] = (*above["path"], *([said["what"]] if said.get("what") else []))
     for key, value in inner.items():
         yield from _claims(f"{name}-{key}", value, {**below, "what": key}, names)
 
 
-def _claim(name: str, entry: Mapping[str, str], names: Mapping[str, str]) -> Claim:
+def _claim(name: str, entry: Mapping[str, Any], names: Mapping[str, str]) -> Claim:
     def wrong(problem: str) -> ClaimsError:
         return ClaimsError(f"claims.toml: {name}: {problem}")
 
-    if name[:2] not in {f"{key}-" for key in DOCUMENTS}:
+    judged = "printed" in entry
+    of_document = name[:2] in {f"{key}-" for key in DOCUMENTS}
+    if judged and not of_document:
         raise wrong(f"the name must begin with a document and -, {', '.join(DOCUMENTS)}")
     for key in ("what", "call"):
         if key not in entry:
             raise wrong(f"{key} is missing")
+    if not judged and ("like" not in entry or "true" in entry or "without_gpu" in entry):
+        raise wrong("printed is missing (or like, and no true text, of what is only shown)")
+    if entry.get("concept", in_columns()[0]) not in in_columns():
+        raise wrong(str(UnknownNameError("concept", entry["concept"], in_columns())))
     show, dtype = entry.get("show", ""), entry.get("dtype", "float64")
     if show and show not in REDUCERS:
         raise wrong(f"show must be one of {', '.join(REDUCERS)}, got {show!r}")
@@ -179,16 +222,18 @@ def _claim(name: str, entry: Mapping[str, str], names: Mapping[str, str]) -> Cla
         raise wrong("an erratum, or a column that differs, needs an explanation")
     return Claim(
         id=name,
-        document=name[0],
+        document=name[0] if of_document else "",
         place=entry.get("place", ""),
         section=entry["section"],
-        about=entry.get("about", ""),
+        concept=entry.get("concept", ""),
+        path=entry["path"],
         what=entry["what"],
         call=entry["call"],
         at=entry.get("at", ""),
         show=show,
         dtype=dtype,
-        printed=entry["printed"],
+        printed=entry["printed"] if judged else entry.get("like", ""),
+        judged=judged,
         true=entry.get("true"),
         own=own,
         without_gpu=entry.get("without_gpu"),
@@ -251,10 +296,12 @@ REDUCERS: dict[str, Callable[[Any], Any]] = {
     "distinct": lambda x: _only(np.asarray(x).ravel().tolist()),
     "trend": lambda x: "shrinks" if x[-1] < x[0] else "grows",
     "change": lambda x: "unchanged" if x[-1] == x[0] else "changed",
+    "mean": lambda x: x.mean(),
     "kinds": lambda xs: _only(type(x).__name__ for x in xs),
     "tracked": _tracked,
     "modes": lambda module: _only(m.training for m in module.modules()),
 }
 """What may be shown of a value: its shape, its dtype, its keys (names), its distinct entries;
-whether the last of a row is below the first (trend) or differs from it (change); the kinds of
-several things; whether it is, or they are, tracked; which of a module's parts are in training."""
+whether the last of a row is below the first (trend) or differs from it (change); its mean; the
+kinds of several things; whether it is, or they are, tracked; which of a module's parts are in
+training."""

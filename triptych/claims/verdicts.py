@@ -27,6 +27,8 @@ from triptych.names import COLUMNS, DISPLAY_NAMES, UnknownNameError
 HOLDS, DIFFERS, ERRATUM, WRONG, MISSING = "holds", "differs", "erratum", "WRONG", "not installed"
 """The verdicts: as printed; otherwise, as claims.toml says of this column; otherwise, since the
 document is wrong; not what claims.toml expects; the framework is not there."""
+SHOWN = "shown"
+"""In the place of a verdict, of a value that no document prints."""
 
 ABSENT = "none"
 """The text of a column that lacks the function or class."""
@@ -42,7 +44,7 @@ class Result(NamedTuple):
     expected: str
     """What claims.toml expects of this column."""
     verdict: str
-    """HOLDS, DIFFERS, ERRATUM, WRONG or MISSING."""
+    """HOLDS, DIFFERS, ERRATUM, WRONG or MISSING; or SHOWN."""
     detail: str
     """The message of an exception, its first line."""
 
@@ -50,8 +52,8 @@ class Result(NamedTuple):
 class _Runner:
     """Runs calls in one column, each of them once."""
 
-    def __init__(self, column: str) -> None:
-        self.column = Column(column)
+    def __init__(self, column: str, device: str = "cpu") -> None:
+        self.column = Column(column, device)
         self.done: dict[tuple[str, str], Any] = {}
 
     def value(self, claim: Claim) -> Any:
@@ -95,7 +97,7 @@ class _Scope(dict[str, Any]):
 
     def __init__(self, runner: _Runner, claim: Claim, folder: str) -> None:
         path = str(Path(folder) / "parameters.safetensors")
-        super().__init__(np=np, data=data, path=path, from_numpy=runner.column.from_numpy)
+        super().__init__(np=np, data=data, path=path, from_numpy=runner.column.take_in)
         self.runner = runner
         self.claim = claim
         self.folder = folder
@@ -142,6 +144,7 @@ def check_all(
     names: Sequence[str] = COLUMNS,
     *,
     only: Sequence[Claim] | None = None,
+    device: str = "cpu",
     seen: Callable[[Result], object] | None = None,
 ) -> list[Result]:
     """Check every claim in some columns; the results of a claim follow one another.
@@ -149,6 +152,7 @@ def check_all(
     Args:
         names: of the columns.
         only: the claims to be checked; by default all of them.
+        device: where the columns compute; NumPy's on the CPU.
         seen: called with each result as it comes, for a progress bar.
 
     Raises:
@@ -157,7 +161,7 @@ def check_all(
     for name in names:
         if name not in COLUMNS:
             raise UnknownNameError("column", name, COLUMNS)
-    runners = {name: None if missing(name) else _Runner(name) for name in names}
+    runners = {name: None if missing(name) else _Runner(name, device) for name in names}
     results = []
     for claim in claims() if only is None else only:
         for name in names:
@@ -176,6 +180,10 @@ def _check(claim: Claim, column: str, runner: _Runner | None) -> Result:
         expected = claim.without_gpu
     value = runner.value(claim)
     text = written(value, expected)
+    message = str(value).strip().partition("\n")[0] if isinstance(value, Exception) else ""
+    if not claim.judged:
+        verdict = SHOWN if text == claim.own.get(column, text) else WRONG
+        return Result(claim, column, text, expected, verdict, message)
     as_printed = claim.printed in (text, written(value, claim.printed))
     if text != expected or as_printed != (expected == claim.printed):
         verdict = WRONG
@@ -183,7 +191,6 @@ def _check(claim: Claim, column: str, runner: _Runner | None) -> Result:
         verdict = WRONG if as_printed else ERRATUM
     else:
         verdict = HOLDS if as_printed else DIFFERS
-    message = str(value).strip().partition("\n")[0] if isinstance(value, Exception) else ""
     return Result(claim, column, text, expected, verdict, message)
 
 
