@@ -1,9 +1,7 @@
 """The directives that show what was measured: claims, agreement, traps, pictures, timing."""
 
-import ast
 import html
 import json
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from typing import Any
@@ -40,8 +38,7 @@ def complete(app: Sphinx, env: Any) -> None:
     pages = {f"concepts/{concept}" for concept in parse.concepts()}
     absent = [f"no page docs/{page}.md" for page in sorted(pages - env.found_docs)]
     absent += [
-        f"claim {claim.id} stands on no page: {{claims}} is missing for "
-        + places()[claim.id][0].partition(".")[0]
+        f"claim {claim.id} stands on no page: {{claims}} is missing for {claim.concept}"
         for claim in book.claims()
         if claim.id not in env.triptych["shown"]
     ]
@@ -87,44 +84,6 @@ class _Shown(SphinxDirective):
 # Claims
 
 
-@cache
-def places() -> Mapping[str, tuple[str, ...]]:
-    """By claim: the functions that its call names, "classifier.loss", the first first.
-
-    A claim that names none (the data, say) belongs to the concept of most of its section.
-    """
-    direct = {claim.id: _functions(claim) for claim in book.claims()}
-    found = {}
-    for claim in book.claims():
-        neighbours = Counter(
-            place.partition(".")[0]
-            for other in book.claims()
-            if other.section == claim.section
-            for place in direct[other.id][:1]
-        )
-        if not direct[claim.id] and not neighbours:
-            raise ExtensionError(f"claim {claim.id} belongs to no concept")
-        found[claim.id] = direct[claim.id] or (neighbours.most_common(1)[0][0],)
-    return found
-
-
-def _functions(claim: book.Claim) -> tuple[str, ...]:
-    trees = [
-        ast.parse(call, mode="eval") for call in (claim.call, *reversed(list(claim.names.values())))
-    ]
-    for tree in trees:
-        used = [
-            f"{node.value.id}.{node.attr}"
-            for node in ast.walk(tree)
-            if isinstance(node, ast.Attribute)
-            and isinstance(node.value, ast.Name)
-            and node.value.id in CONCEPTS
-        ]
-        if used:
-            return tuple(dict.fromkeys(used))
-    return ()
-
-
 class Claims(_Shown):
     """`{claims} CONCEPT`: what the documents print about it; `{claims}`: their mistakes."""
 
@@ -135,11 +94,7 @@ class Claims(_Shown):
         if concept:
             if concept not in CONCEPTS:
                 raise UnknownNameError("concept", concept, CONCEPTS)
-            chosen = [
-                claim
-                for claim in book.claims()
-                if any(place.partition(".")[0] == concept for place in places()[claim.id])
-            ]
+            chosen = [claim for claim in book.claims() if claim.concept == concept]
         else:
             chosen = list(book.mistakes())
         self.env.triptych["shown"].update(claim.id for claim in chosen)  # type: ignore[attr-defined]
@@ -184,10 +139,10 @@ class Claims(_Shown):
             f'<td class="tp-{record["verdict"]}"><code>{html.escape(record["text"])}</code></td>'
             for record in row
         )
-        concept, _, function = places()[claim.id][0].partition(".")
-        target = f"{self.up}concepts/{concept}.html#{function}"
-        shown = html.escape(claim.what)
-        name = f'<a href="{target}">{shown}</a>' if function else shown
+        name = html.escape(claim.what)
+        if claim.functions:
+            concept, _, function = claim.functions[0].partition(".")
+            name = f'<a href="{self.up}concepts/{concept}.html#{function}">{name}</a>'
         printed = html.escape(claim.printed)
         if verdict == verdicts.ERRATUM:
             printed = f"<s>{printed}</s>"

@@ -68,6 +68,21 @@ class Claim(NamedTuple):
         return f"{self.document} {self.place}".rstrip()
 
     @property
+    def functions(self) -> tuple[str, ...]:
+        """The functions that its call names, or else the names in it: "classifier.loss"."""
+        for call in (self.call, *reversed(list(self.names.values()))):
+            used = [
+                f"{node.value.id}.{node.attr}"
+                for node in ast.walk(ast.parse(call, mode="eval"))
+                if isinstance(node, ast.Attribute)
+                and isinstance(node.value, ast.Name)
+                and node.value.id in in_columns()
+            ]
+            if used:
+                return tuple(dict.fromkeys(used))
+        return ()
+
+    @property
     def phrase(self) -> str:
         """What is claimed, in full."""
         return f"{self.about}: {self.what}" if self.about else self.what
@@ -159,20 +174,12 @@ _KEYS = (*_INHERITED[1:], "what", "printed", "true", *BY_FRAMEWORK, "without_gpu
 
 def _with_concept(found: Sequence[Claim]) -> Iterator[Claim]:
     """The claims of one table; where none is said, its concept is the first that a call names."""
-    called = (concept for claim in found for concept in _called(claim))
-    first = next(called, "")
+    called = [function for claim in found for function in claim.functions]
+    first = called[0].partition(".")[0] if called else ""
     for claim in found:
         if not (claim.concept or first):
             raise ClaimsError(f"claims.toml: {claim.id}: concept is missing, and no call names one")
         yield claim._replace(concept=claim.concept or first)
-
-
-def _called(claim: Claim) -> Iterator[str]:
-    """The concepts whose functions a call names, itself or by a name that it uses."""
-    for call in (claim.call, *reversed(list(claim.names.values()))):
-        for node in ast.walk(ast.parse(call, mode="eval")):
-            if isinstance(node, ast.Name) and node.id in in_columns():
-                yield node.id
 
 
 def _claims(
