@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from triptych import run
-from triptych.claims import book, page
+from triptych.claims import book, page, verdicts
 from triptych.claims.verdicts import Result, check_all
 from triptych.names import COLUMNS, CONCEPTS, DISPLAY_NAMES, UnknownNameError
 from triptych.source.parse import concepts, load_column
@@ -82,6 +82,19 @@ def test_shown_values_are_what_claims_toml_says_of_a_column(column: str, columns
              if r.verdict != "shown"]  # fmt: skip
     assert len(shown) > 80
     assert wrong == []
+
+
+def test_the_device_reaches_the_columns(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    class Seen(verdicts.Column):
+        def __init__(self, name: str, device: str) -> None:
+            asked.append((name, device))
+            super().__init__(name, "cpu")
+
+    monkeypatch.setattr(verdicts, "Column", Seen)
+    verdicts.check_all(COLUMNS[:2], only=book.claims()[:1], device="cuda")
+    assert asked == [("numpy_ref", "cuda"), ("torch_impl", "cuda")]
 
 
 # The layout: what the documents print in tables stands in tables
