@@ -13,6 +13,7 @@ import pytest
 from triptych import run
 from triptych.claims import book, page, verdicts
 from triptych.claims.verdicts import Result, check_all
+from triptych.column import Column
 from triptych.names import COLUMNS, CONCEPTS, DISPLAY_NAMES, UnknownNameError
 from triptych.source.parse import concepts, load_column
 
@@ -87,7 +88,7 @@ def test_shown_values_are_what_claims_toml_says_of_a_column(column: str, columns
 def test_the_device_reaches_the_columns(monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
 
-    class Seen(verdicts.Column):
+    class Seen(Column):
         def __init__(self, name: str, device: str) -> None:
             asked.append((name, device))
             super().__init__(name, "cpu")
