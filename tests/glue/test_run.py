@@ -76,6 +76,19 @@ def test_every_entry_stands_on_some_page() -> None:
     assert {entry.concept for entry in book.entries()} <= set(CONCEPTS)
 
 
+def test_every_shown_value_is_of_something_that_some_column_has() -> None:
+    for entry in book.entries():
+        for place in entry.functions:
+            concept, _, function = place.partition(".")
+            having = [
+                column
+                for column in COLUMNS
+                for definition in load_column(column, concept).definitions
+                if definition.name == function
+            ]
+            assert having, f"{entry.id}: no column has {place}"
+
+
 @pytest.mark.parametrize("column", COLUMNS)
 def test_shown_values_are_what_claims_toml_says_of_a_column(column: str, columns: Any) -> None:
     shown = [e for e in book.entries() if not e.judged and e.concept != "execution"]
