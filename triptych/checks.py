@@ -206,7 +206,7 @@ class _Call:
     def array(self, name: str, value: Any) -> None:
         if not isinstance(value, self.backend.arrays):
             array = self.backend.arrays[0]
-            where = f"{array.__module__.split('.')[0]}.{array.__name__}"
+            where = f"{array.__module__.split('.')[0]}.{array.__name__.rpartition('.')[2]}"
             raise self.wrong_type(name, f"an array of this column ({where}; see from_numpy)", value)
 
     def family(self, name: str, value: Any, dtypes: Any) -> None:
@@ -254,6 +254,16 @@ class _Call:
         if values is not None and not np.isfinite(values).all():
             bad = np.argwhere(~np.isfinite(values))[0].tolist()
             raise self.wrong_value(name, "finite", f"{values[tuple(bad)]} at index {tuple(bad)}")
+
+    def within(self, name: str, value: Any, limits: "_Limits") -> None:
+        values = self.backend.read(value)
+        if values is None:
+            return
+        for test, limit in limits.tests:
+            outside = np.argwhere(~test(values, limit))
+            if outside.size:
+                bad = tuple(outside[0].tolist())
+                raise self.wrong_value(name, limits.words, f"{values[bad]} at index {bad}")
 
     def indices(self, name: str, value: Any, axis: str) -> None:
         values = self.backend.read(value)
@@ -354,7 +364,11 @@ class _Limits(NamedTuple):
     """The range of a number, and the words for it."""
 
     words: str
-    holds: Callable[[float], bool]
+    tests: tuple[tuple[Callable[[Any, Any], Any], float], ...]
+    """Comparisons, each with the limit that a number is compared with."""
+
+    def holds(self, value: float) -> bool:
+        return math.isfinite(value) and all(test(value, limit) for test, limit in self.tests)
 
 
 _BOUNDS: dict[type, tuple[str, str, Callable[[Any, Any], bool]]] = {
@@ -371,23 +385,19 @@ def _limits(noun: str, metadata: Iterable[Any]) -> _Limits:
     bounds: list[Any] = []
     for entry in metadata:
         bounds += entry if isinstance(entry, GroupedMetadata) else [entry]
-    tests = []
+    found = []
     for bound in bounds:
         if type(bound) not in _BOUNDS:
             raise LookupError(f"{bound!r} is no limit of a number: use Gt, Ge, Lt, Le or Interval")
-        tests.append((*_BOUNDS[type(bound)], getattr(bound, type(bound).__name__.lower())))
-    lower = [f"{bracket}{limit}" for _, bracket, _, limit in tests if bracket in "(["]
-    upper = [f"{limit}{bracket}" for _, bracket, _, limit in tests if bracket in ")]"]
+        found.append((*_BOUNDS[type(bound)], getattr(bound, type(bound).__name__.lower())))
+    lower = [f"{bracket}{limit}" for _, bracket, _, limit in found if bracket in "(["]
+    upper = [f"{limit}{bracket}" for _, bracket, _, limit in found if bracket in ")]"]
     if lower and upper:
         words = f"{noun.replace('finite ', '')} in {lower[0]}, {upper[0]}"
     else:
-        alone = " and ".join(f"{word} {limit}" for word, _, _, limit in tests)
+        alone = " and ".join(f"{word} {limit}" for word, _, _, limit in found)
         words = f"{noun} {alone}".strip()
-
-    def holds(value: float) -> bool:
-        return math.isfinite(value) and all(test(value, limit) for _, _, test, limit in tests)
-
-    return _Limits(words, holds)
+    return _Limits(words, tuple((test, limit) for *_, test, limit in found))
 
 
 def _number_rule(metadata: Iterable[Any]) -> Rule:
@@ -504,8 +514,15 @@ def _layout(metadata: Iterable[Any]) -> Mapping[str, Any] | None:
 
 
 def _is_structure(layout: Mapping[str, Any]) -> bool:
-    """Whether the entries have annotations of their own, rather than the shapes of parameters."""
-    return not any(isinstance(entry, str) for entry in layout.values())
+    """Whether the entries have annotations of their own, rather than the shapes of parameters.
+
+    Raises:
+        LookupError: some have the one and some the other.
+    """
+    kinds = {isinstance(entry, str) for entry in layout.values()}
+    if len(kinds) > 1:
+        raise LookupError(f"{', '.join(layout)}: give each a shape, or each an annotation")
+    return kinds == {False}
 
 
 def _rule(annotation: Any) -> Rule | None:
@@ -544,6 +561,9 @@ def _late_rules(annotation: Any) -> Iterator[Late]:
     base, metadata = _parts(_not_none(annotation))
     if _dtypes(base) == FLOATS:
         yield lambda call, name, value, _: call.finite(name, value)
+    bounds = [entry for entry in metadata if not isinstance(entry, _BelowSize)]
+    if hasattr(base, "dim_str") and bounds:
+        yield functools.partial(_within, _limits("numbers", bounds))
     for entry in metadata:
         if isinstance(entry, _BelowSize):
             yield functools.partial(_below_size, entry.dimension)
@@ -555,9 +575,11 @@ def _late_rules(annotation: Any) -> Iterator[Late]:
                     yield functools.partial(_entry, key, late)
 
 
-def _below_size(
-    dimension: str, call: _Call, name: str, value: Any, arguments: Mapping[str, Any]
-) -> None:
+def _within(limits: _Limits, call: _Call, name: str, value: Any, _: Mapping[str, Any]) -> None:
+    call.within(name, value, limits)
+
+
+def _below_size(dimension: str, call: _Call, name: str, value: Any, _: Mapping[str, Any]) -> None:
     call.indices(name, value, dimension)
 
 

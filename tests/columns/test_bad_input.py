@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 import pytest
-from annotated_types import Gt, Interval, Le, Lt
+from annotated_types import Ge, Gt, Interval, Le, Lt
 from jaxtyping import Float, Int
 
 from triptych import data
@@ -293,6 +293,12 @@ def test_any_real_number_is_a_rate_and_keeps_the_dtype(column: Any, rate: Any) -
     assert {array.dtype for array in (*found[0].values(), found[1])} == {np.dtype(F)}
 
 
+def test_an_array_of_another_kind_is_told_which_is_wanted(column: Any) -> None:
+    name = {"numpy_ref": "numpy.ndarray", "torch_impl": "torch.Tensor", "jax_impl": "jax.Array"}
+    with pytest.raises(TypeError, match=rf"array of this column \({name[column.name]}; see from_"):
+        column.gradients.cube(2.0)
+
+
 def test_python_names_wrong_calls(column: Any) -> None:
     loss = column.classifier.loss
     calls: list[Callable[[], Any]] = [
@@ -452,6 +458,28 @@ def test_limits(column: Any, annotation: Any, good: list[Any], bad: list[Any], w
     for value in ("1", [1], True):
         with pytest.raises(TypeError, match=re.escape(f"identity: v must be {words}, got builtin")):
             run(value)
+
+
+def test_limits_of_the_numbers_in_an_array(column: Any) -> None:
+    array = column.boundary.Array
+
+    def score(p: Any, k: Any = None) -> Any:
+        return p
+
+    share: Any = Annotated[Float[array, " n"], Interval(ge=0, le=1)]
+    run = checked(column, score, p=share, k=Annotated[Int[array, " n"], Ge(1)])
+    p, k = column.take_in(np.array([0, 0.5, 1], F)), column.take_in(np.array([1, 2, 3]))
+    run(p, k)
+    with pytest.raises(ValueError, match=r"p must be numbers in \[0, 1\], got 1.5 at index \(2,\)"):
+        run(p * 1.5, k)
+    with pytest.raises(ValueError, match=r"k must be numbers of at least 1, got 0 at index \(0,\)"):
+        run(p, k - 1)
+    with pytest.raises(ValueError, match="p must be finite"):
+        run(p * np.nan, k)
+    with pytest.raises(LookupError, match="'shares' is no limit of a number"):
+        checked(column, score, p=Annotated[Float[array, " n"], "shares"])
+    with pytest.raises(LookupError, match="w, b: give each a shape, or each an annotation"):
+        checked(column, score, p=Annotated[dict[str, Any], {"w": "", "b": Float[array, ""]}])
 
 
 def test_a_limit_that_names_nothing_is_refused_at_the_door(column: Any) -> None:
