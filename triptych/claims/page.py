@@ -111,9 +111,13 @@ class _Page:
     def functions(self) -> Iterator[str]:
         """The public functions, where no document speaks of the concept."""
         yield ""
-        found = [d for d in self.modules[self.names[0]].definitions if d.name[0] != "_"]
-        width = max((len(d.name) for d in found), default=0)
-        for definition in found:
+        found: dict[str, parse.Definition] = {}
+        for module in self.modules.values():  # what only one column has comes last
+            for definition in module.definitions:
+                if definition.name[0] != "_":
+                    found.setdefault(definition.name, definition)
+        width = max(map(len, found), default=0)
+        for definition in found.values():
             head = f"  {definition.name:{width}}  "
             yield from _wrapped(definition.summary, head, 0, " " * len(head))
             yield from self.remark(definition.name)
