@@ -24,45 +24,51 @@ NUMBERS = {"float64": 8, "float32": 4, "tf32": 4, "bfloat16": 2}
 FORMS = {
     "as written": "as_written",
     "un-jitted": "as_written",
+    "compiled network": "compiled_network",
     "compiled step": "compiled_step",
     "compiled step, donated": "compiled_step",
     "whole loop": "compiled_loop",
+    "CUDA graph": "cuda_graph",
 }
 MODES = {
     "numpy_ref": ("as written",),
-    "torch_impl": ("as written", "compiled step", "whole loop"),
+    "torch_impl": ("as written", "compiled network", "compiled step", "whole loop", "CUDA graph"),
     "jax_impl": ("un-jitted", "compiled step", "compiled step, donated", "whole loop"),
 }
 PEERS = {"scikit-learn": "as written", "optax": "compiled step", "torch.optim": "as written"}
 AGAINST_SKLEARN = (442, 4096)
-SWEPT = ("as written", "compiled step", "whole loop")
+SWEPT = ("as written", "compiled step", "whole loop", "CUDA graph")
 FASTEST = {
     ("numpy_ref", "cpu"): "as written",
     ("torch_impl", "cpu"): "as written",
-    ("torch_impl", "cuda"): "whole loop",
+    ("torch_impl", "cuda"): "CUDA graph",
     ("jax_impl", "cpu"): "whole loop",
     ("jax_impl", "cuda"): "whole loop",
 }
 """The mode that stands for a column where not every mode has a row."""
 _AS_WRITTEN = {("numpy_ref", "as written"), ("torch_impl", "as written")}
 _COMPILED = {("jax_impl", "compiled step"), ("jax_impl", "whole loop")}
-_COMPILED |= {("torch_impl", "compiled step"), ("torch_impl", "whole loop")}
+_COMPILED |= {("torch_impl", "compiled step")}
+_NETWORK, _LOOP = ("torch_impl", "compiled network"), ("torch_impl", "whole loop")
+_GRAPH = ("torch_impl", "CUDA graph")
 DEFAULTS: dict[str, dict[tuple[int, str], set[tuple[str, str]]]] = {
     "cpu": {
-        (32, "float32"): _AS_WRITTEN | _COMPILED | {("jax_impl", "un-jitted")},
+        (32, "float32"): _AS_WRITTEN | _COMPILED | {_NETWORK, _LOOP, ("jax_impl", "un-jitted")},
         (1024, "float32"): _AS_WRITTEN | _COMPILED,
         (32768, "float32"): _AS_WRITTEN | _COMPILED,
         (32, "float64"): _AS_WRITTEN | {("jax_impl", "whole loop")},
     }
     | {(batch, "float32"): {("numpy_ref", "as written")} for batch in AGAINST_SKLEARN},
     "cuda": {
-        (32, "float32"): _AS_WRITTEN | _COMPILED,
-        (32768, "float32"): _AS_WRITTEN
-        | {("torch_impl", "whole loop"), ("jax_impl", "whole loop")},
+        (32, "float32"): _AS_WRITTEN | _COMPILED | {_GRAPH},
+        (1024, "float32"): _AS_WRITTEN | {_GRAPH, ("jax_impl", "whole loop")},
+        (32768, "float32"): _AS_WRITTEN | _COMPILED | {_GRAPH},
     },
 }
 """Which training steps with SGD run without --full, by device, batch and dtype."""
 TWINS = {"cpu": ((256, 1024, 1024, 250), 256), "cuda": ((1024, 4096, 4096, 1000), 8192)}
+TIMED_COMPILERS = ("compiled network", "compiled step", "whole loop")
+"""Modes whose first call is timed in a process of its own."""
 REDUCED = ("tf32", "bfloat16")
 TWIN_DTYPES = {"cpu": ("float32",), "cuda": ("float32", *REDUCED)}
 TASKS = {"sgd": "classifier step, SGD", "adam": "classifier step, Adam"}
@@ -140,9 +146,9 @@ def _loop(case: Case, column: Column, optimizer: str, fresh: Any) -> Any:
     rate = RATE[optimizer]
     if case.mode == "compiled step, donated":
         return _donating(column, rate)
-    if case.mode == "whole loop" and case.column == "torch_impl":
+    if case.mode == "CUDA graph":
         # recorded once, before the clock starts, and replayed in each round
-        replay = unchecked(column, column.execution._recorded)(*fresh(), rate)
+        replay = unchecked(column, column.execution.cuda_graph)(*fresh(), learning_rate=rate)
         return lambda params, *_: replay(params)
     if optimizer == "sgd":
         return partial(getattr(column.execution, FORMS[case.mode]), learning_rate=rate)
@@ -312,11 +318,11 @@ def _rows(column: str, mode: str, device: str) -> Iterator[Case]:
     for batch in sorted({*BATCHES, *AGAINST_SKLEARN, *SWEEP}):
         for dtype in ("float32", "float64"):
             when = "default" if (column, mode) in defaults.get((batch, dtype), ()) else "full"
-            if when == "full" and batch not in BATCHES:
+            if when == "full" and dtype == "float32" and mode in SWEPT and batch in SWEEP:
                 when = "sweep"
-                if dtype == "float64" or mode not in SWEPT or batch not in SWEEP:
-                    continue
-            timed = (batch, dtype) == (32, "float32") and mode in ("compiled step", "whole loop")
+            elif when == "full" and batch not in BATCHES:
+                continue
+            timed = (batch, dtype) == (32, "float32") and mode in TIMED_COMPILERS
             yield step_case(
                 column, mode, batch, dtype=dtype, device=device, when=when, compile_time=timed
             )

@@ -88,15 +88,14 @@ def main(column: str, mode: str, device: str, batch: str, steps: str) -> None:
 
 def _first_and_second(column: Column, mode: str, arguments: Any) -> dict[str, float]:
     params, x, t, batches = arguments
-    if mode == "whole loop":
-        record = unchecked(column, column.execution._recorded)
-        return {name: _seconds(lambda: record(*arguments, 0.1)) for name in ("first", "second")}
+    form = {"compiled network": "compiled_network", "compiled step": "compiled_step"}
+    loop = getattr(column.execution, form.get(mode, "compiled_loop"))
+    rows = batches if mode == "whole loop" else batches[:1]
 
-    def one_step() -> Any:
-        loop = column.execution.compiled_step
-        return column.synchronize(loop(params, x, t, batches[:1], learning_rate=0.1))
+    def call() -> Any:
+        return column.synchronize(loop(params, x, t, rows, learning_rate=0.1))
 
-    return {"first": _seconds(one_step), "second": _seconds(one_step)}
+    return {"first": _seconds(call), "second": _seconds(call)}
 
 
 def _lower_and_compile(column: Column, mode: str, arguments: Any) -> dict[str, float]:

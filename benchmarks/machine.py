@@ -13,6 +13,7 @@ import threadpoolctl
 from benchmarks.cases import BASES, SEED
 from benchmarks.limits import EMPTY_STEPS, SIDE, TRIADS
 from triptych.column import Column, missing, usable
+from triptych.forms import FORMS, missing_form
 from triptych.names import COLUMNS
 from triptych.timing.results import SCHEMA
 
@@ -183,7 +184,7 @@ def runs(column: str, form: str, device: str) -> bool:
     """Whether a column can run a form of its training loop on a device."""
     if missing(column) or device not in Column(column).devices():
         return False
-    return not Column(column).execution.modes(device=device)[form]
+    return not missing_form(column, form, device)
 
 
 def absent(peer: str) -> str:
@@ -201,9 +202,9 @@ def not_run() -> list[dict[str, str]]:
         why = f"no CUDA device: none that {' or '.join(without)} can use"
         lines.append({"what": f"{', '.join(without)} on cuda", "why": why})
     for column in columns:
-        for form, why in column.execution.modes().items():
+        for form in FORMS:
             mode = {"compiled_loop": "whole loop"}.get(form, form.replace("_", " "))
-            if why:
+            if why := missing_form(column.name, form):
                 lines.append({"what": f"{column.name}, {mode}, cpu", "why": why})
     lines.append({"what": "numpy_ref on cuda", "why": "NumPy computes on the CPU only"})
     for peer in BASES:

@@ -30,22 +30,22 @@ def infer(
 ) -> tuple[Float[Array, "n out"], bool]:
     """y = x W^T + b, and whether y is tracked.
 
-    There is no recording to switch off: a plain call computes. Inside `vjp` the same lines meet a
-    Tracer, told here by the function itself.
+    There is no recording to switch off: a plain call computes, and `vjp` computes and records. The
+    record is an object of its own, the pullback; y is an array like any other.
 
-    Source: D-infer, A/C/D-nograd.
+    Source: document D, inference; documents A, C and D, no_grad.
     """
 
-    def predict(params: Params) -> tuple[Array, bool]:
-        y = x @ params["weight"].T + params["bias"]
-        return y, isinstance(y, jax.core.Tracer)
+    def predict(weight: Array, bias: Array) -> Array:
+        return x @ weight.T + bias
 
+    weight, bias = params["weight"], params["bias"]
     # forward
     if record:
-        y, _, tracked = jax.vjp(predict, params, has_aux=True)
-    else:
-        y, tracked = predict(params)
-    return y, tracked
+        y, pullback = jax.vjp(predict, weight, bias)
+        return y, callable(pullback)
+    y = predict(weight, bias)
+    return y, False
 
 
 @checked
@@ -55,7 +55,7 @@ def backward_untracked(x: Float[Array, ""]) -> Float[Array, ""]:
     A trap: y, computed outside of the function that `grad` sees, is a constant there. Nothing
     raises, and the derivative is 0.
 
-    Source: A-untracked.
+    Source: document A, section 7.3.
     """
     # forward
     y = _quadratic(x)
@@ -72,16 +72,14 @@ def update_inside_graph(
     Raises:
         TypeError: from JAX; an array never changes, inside a transformation or outside.
 
-    Source: A/C/D-nograd.
+    Source: documents A, C and D, no_grad.
     """
     # forward
     y, pullback = jax.vjp(_quadratic, x)
     # backward
     (d_x,) = pullback(jnp.ones_like(y))
-    # update
+    # update: here it raises
     x[...] = x - learning_rate * d_x
-    # backward
-    (d_x,) = pullback(jnp.ones_like(y))
     return x, d_x
 
 
@@ -93,7 +91,7 @@ def update_outside_graph(
 
     The name x gets a new array. What the pullback of the old y keeps cannot change.
 
-    Source: A/C/D-nograd.
+    Source: documents A, C and D, no_grad.
     """
     # forward, backward
     d_x = jax.grad(_quadratic)(x)
@@ -109,7 +107,7 @@ def leaves(x: Float[Array, ""], w: Float[Array, ""], b: Float[Array, ""]) -> dic
     An array knows no history; the variables of the traced program do. (A leaf of a pytree, JAX's
     usual sense of the word, is any entry of a container.)
 
-    Source: E-leaf.
+    Source: document E, leaves.
     """
     program = jax.make_jaxpr(_affine)(x, w, b).jaxpr
     made = {variable for equation in program.eqns for variable in equation.outvars}
@@ -126,18 +124,21 @@ def recorded(
     Read off the traced program, a jaxpr; x, from the enclosing scope, is a constant of it. The
     Tracer prints its value and the type of its derivative, and names no operation.
 
-    Source: E-graph.
+    Source: document E, the recorded graph.
     """
 
-    def graph(w: Array, b: Array) -> tuple[Array, str]:
-        y = w * x + b
-        return y, str(y)
+    texts = []
 
-    program = jax.make_jaxpr(lambda w, b: graph(w, b)[0])(w, b)
+    def graph(w: Array, b: Array) -> Array:
+        y = w * x + b
+        texts.append(str(y))
+        return y
+
+    program = jax.make_jaxpr(graph)(w, b)
     operations = [equation.primitive.name for equation in reversed(program.eqns)]
     # forward, backward
-    (d_w, d_b), text = jax.grad(graph, argnums=(0, 1), has_aux=True)(w, b)
-    return operations, {"w": d_w, "b": d_b}, text
+    d_w, d_b = jax.grad(graph, argnums=(0, 1))(w, b)
+    return operations, {"w": d_w, "b": d_b}, texts[-1]
 
 
 if __name__ == "__main__":

@@ -1,71 +1,73 @@
 """Define-by-run and define-then-run, and what compiling makes of `if`, `for` and recursion.
 
-NumPy: there is no compiler. Every line runs when Python reaches it, `if`, `for` and recursion are
-Python's own, and the compiled forms raise a RuntimeError that says so.
+NumPy: there is no compiler. Every line runs when Python reaches it, and `if`, `for` and recursion
+are Python's own; a choice without `if` computes both arms and picks.
 """
-
-from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
 from numpy import ndarray as Array
 
 from numpy_ref import Natural, checked
+from numpy_ref.recording import Var
 
-NO_COMPILER = "NumPy has no compiler: only the form as written runs in this column"
+
+def _quadratic(x: Var) -> Var:
+    return x**2 + 3 * x + 1
 
 
 @checked
 def define_by_run(x: Float[Array, ""]) -> Array:
     """dy/dx of y = x**2 + 3 x + 1, with every line run as Python reaches it.
 
-    Args:
-        x: where to evaluate.
+    Each operation computes its value at once, and is recorded while it does.
 
-    Source: A 7.1.
+    Source: document A, section 7.1.
     """
+    v = Var(x, tracked=True)
     # forward
-    y = x**2 + 3 * x + 1
+    y = _quadratic(v)
     # backward
-    d_y = np.ones_like(y)
-    return d_y * (2 * x + 3)
+    y.backward()
+    return v.grad
 
 
 @checked
 def define_then_run(x: Float[Array, ""]) -> tuple[str, Array]:
     """dy/dx of y = x**2 + 3 x + 1, with the program built first, without a value, and then run.
 
-    Args:
-        x: where to run it.
+    The record of a run at NaN serves as the program: no number of it can come from x. It is run
+    forward at x, then backward.
 
     Returns:
         The program as text, and what it gives at x.
 
-    Source: A 7.1, the first of its three programs.
+    Source: document A, section 7.1, the first of its three programs.
     """
-    # the program: a result, an operation and its operands in each line, and no value anywhere
-    program: list[tuple[str, np.ufunc, tuple[Any, Any]]] = [
-        ("double", np.multiply, (2, "x")),
-        ("d_x", np.add, ("double", 3)),
+    # the program
+    v = Var(np.full_like(x, np.nan), tracked=True)
+    y = _quadratic(v)
+    program = y.history()
+    names = {var: f"v{i}" for i, var in enumerate(program)}
+    lines = [
+        f"{names[var]} = {var.operation}({', '.join(names.get(p, str(p)) for p in var.parents)})"
+        for var in program[1:]
     ]
     # the run
-    values = {"x": x}
-    for result, operation, operands in program:
-        values[result] = operation(*[values.get(operand, operand) for operand in operands])
-    return str(program), values["d_x"]
+    v.value = x
+    for var in program[1:]:
+        var.forward()
+    y.backward()
+    return "\n".join(lines), v.grad
 
 
 @checked
 def branch(x: Float[Array, ""]) -> tuple[Array, Array]:
-    """y = x**2 if x > 0 else -x, with Python's own `if`.
+    """y = x**2 if x > 0 else -x, with Python's own `if`; and dy/dx on the branch that was taken.
 
-    Args:
-        x: where to evaluate; its sign chooses the branch.
+    The derivative is written into each arm.
 
-    Returns:
-        y, and dy/dx on the branch that was taken.
-
-    Source: A 7.1, control flow.
+    Source: document A, section 7.1, control flow.
     """
     if x > 0:
         return x**2, 2 * x
@@ -73,47 +75,26 @@ def branch(x: Float[Array, ""]) -> tuple[Array, Array]:
 
 
 @checked
-def branch_traced(x: Float[Array, ""]) -> tuple[Array, Array]:
-    """The same `if`, compiled as it stands.
-
-    Raises:
-        RuntimeError: NumPy has no compiler.
-
-    Args:
-        x: where to evaluate.
-
-    Source: A 7.1, control flow.
-    """
-    raise RuntimeError(NO_COMPILER)
-
-
-@checked
 def branch_compiled(x: Float[Array, ""]) -> tuple[Array, Array]:
-    """The same choice as part of the compiled program.
+    """The same choice without a Python `if`: as a part of the program.
 
-    Args:
-        x: where to evaluate; its sign chooses the branch.
+    Both arms are computed and `np.where` picks, which is what a compiled select does. An arm that
+    is not picked is computed all the same: where it overflows, NumPy warns.
 
-    Returns:
-        y, and dy/dx on the branch that was taken.
-
-    Source: A 7.1, control flow.
+    Source: document A, section 7.1, control flow.
     """
-    raise RuntimeError(NO_COMPILER)
+    y = np.where(x > 0, x**2, -x)
+    d_x = np.where(x > 0, 2 * x, -np.ones_like(x))
+    return y, d_x
 
 
 @checked
 def loop(x: Float[Array, ""], n: Int[Array, ""]) -> tuple[Array, Array]:
-    """y = x**n by n multiplications in a Python `for`.
+    """y = x**n by n multiplications in a Python `for`; and dy/dx = n x**(n-1).
 
-    Args:
-        x: the base.
-        n: the exponent, at least 0; it says how often the loop runs.
+    Value and derivative go forward together: (y x)' = y' x + y.
 
-    Returns:
-        y, and dy/dx = n x**(n-1).
-
-    Source: A 7.1, control flow.
+    Source: document A, section 7.1, control flow.
     """
     y, d_x = np.ones_like(x), np.zeros_like(x)
     for _ in range(int(n)):
@@ -122,33 +103,10 @@ def loop(x: Float[Array, ""], n: Int[Array, ""]) -> tuple[Array, Array]:
 
 
 @checked
-def loop_compiled(x: Float[Array, ""], n: Int[Array, ""]) -> tuple[Array, Array]:
-    """y = x**n, the whole loop as one captured program.
-
-    Args:
-        x: the base.
-        n: the exponent, at least 0.
-
-    Returns:
-        y, and dy/dx = n x**(n-1).
-
-    Source: A 7.1, control flow.
-    """
-    raise RuntimeError(NO_COMPILER)
-
-
-@checked
 def recursion(x: Float[Array, ""], *, n: Natural) -> tuple[Array, Array]:
-    """y = x**n by a Python function that calls itself: x**n = x x**(n-1).
+    """y = x**n by a Python function that calls itself, x**n = x x**(n-1); and dy/dx.
 
-    Args:
-        x: the base.
-        n: the exponent, at least 0.
-
-    Returns:
-        y, and dy/dx = n x**(n-1).
-
-    Source: A 7.1, control flow.
+    Source: document A, section 7.1, control flow.
     """
     if n == 0:
         return np.ones_like(x), np.zeros_like(x)

@@ -1,7 +1,7 @@
 """What is recorded for a backward pass, when, and how to look at it.
 
-NumPy: nothing is recorded unless one keeps a tape, and here is one: the forward pass appends to
-it, the backward pass reads it in reverse, with one rule for each operation.
+NumPy: nothing is recorded by itself, so here is an engine that does it: a `Var` remembers the
+operation that made it, and the backward pass applies one rule for each operation, in reverse.
 """
 
 from collections.abc import Callable
@@ -19,46 +19,102 @@ Params = Annotated[dict[str, Array], {"weight": "out in", "bias": " out"}]
 RULES: dict[str, tuple[Callable[..., Any], Callable[..., Any]]] = {
     "add": (lambda a, b: a + b, lambda d, a, b: (d, d)),
     "multiply": (lambda a, b: a * b, lambda d, a, b: (d * b, d * a)),
-    "square": (lambda a: a**2, lambda d, a: (d * (2 * a),)),
-    "linear": (lambda x, w, b: x @ w.T + b, lambda d, x, w, b: (d @ w, d.T @ x, d.sum(axis=0))),
+    "power": (lambda a, k: a**k, lambda d, a, k: (d * (k * a ** (k - 1)), None)),
+    "matmul": (lambda a, b: a @ b, lambda d, a, b: (d @ b.T, a.T @ d)),
+    "transpose": (lambda a: a.T, lambda d, a: (d.T,)),
 }
 
 
-class _Tape:
-    """Values by name, the names that are tracked, and the operations on those, in order."""
+class Var:
+    """A value that remembers how it was made, if something that it was made of is tracked."""
 
-    def __init__(self, constants: dict[str, Any], **tracked: Array) -> None:
-        self.values = constants | tracked
-        self.tracked = set(tracked)
-        self.entries: list[tuple[str, tuple[str, ...], str]] = []
+    __array_ufunc__ = None  # array @ var is handed to Var, not taken apart by NumPy
 
-    def apply(self, operation: str, *inputs: str, output: str) -> Array:
-        """Compute a node; record it if one of its inputs is tracked."""
-        compute, _ = RULES[operation]
-        self.values[output] = compute(*(self.values[name] for name in inputs))
-        if self.tracked.intersection(inputs):
-            self.tracked.add(output)
-            self.entries.append((operation, inputs, output))
-        return self.values[output]
+    def __init__(
+        self, value: Any, *, tracked: bool = False, operation: str = "", parents: Any = ()
+    ) -> None:
+        self.value = value
+        self.tracked = tracked
+        self.operation = operation
+        self.parents: tuple[Var, ...] = parents
+        self.grad: Any = None
 
-    def backward(self, output: str) -> dict[str, Array]:
-        """The derivative of the last output by everything tracked that led to it."""
-        grads = {output: np.ones_like(self.values[output])}
-        for operation, inputs, made in reversed(self.entries):
-            _, pull = RULES[operation]
-            terms = pull(grads[made], *(self.values[name] for name in inputs))
-            for name, term in zip(inputs, terms, strict=True):
-                if name in self.tracked:
-                    grads[name] = grads[name] + term if name in grads else term
-        return grads
+    def __add__(self, other: Any) -> "Var":
+        return _apply("add", self, other)
 
-    def quadratic(self) -> None:
-        """Record y = x**2 + 3 x + 1."""
-        self.values |= {"1": 1, "3": 3}
-        self.apply("square", "x", output="x**2")
-        self.apply("multiply", "3", "x", output="3x")
-        self.apply("add", "x**2", "3x", output="sum")
-        self.apply("add", "sum", "1", output="y")
+    def __mul__(self, other: Any) -> "Var":
+        return _apply("multiply", self, other)
+
+    def __rmul__(self, other: Any) -> "Var":
+        return _apply("multiply", other, self)
+
+    def __pow__(self, k: int) -> "Var":
+        return _apply("power", self, k)
+
+    def __rmatmul__(self, other: Any) -> "Var":
+        return _apply("matmul", other, self)
+
+    @property
+    def T(self) -> "Var":  # noqa: N802 (as an array calls it)
+        """The transpose."""
+        return _apply("transpose", self)
+
+    def __str__(self) -> str:
+        return str(self.value)
+
+    def history(self) -> list["Var"]:
+        """Everything recorded that led here, each after what it was made of; this one last."""
+        order: list[Var] = []
+
+        def visit(var: Var) -> None:
+            if var.tracked and var not in order:
+                for parent in var.parents:
+                    visit(parent)
+                order.append(var)
+
+        visit(self)
+        return order
+
+    def forward(self) -> None:
+        """Compute the value anew from what it was made of."""
+        compute, _ = RULES[self.operation]
+        self.value = compute(*(parent.value for parent in self.parents))
+
+    def backward(self) -> None:
+        """Fill `.grad` of everything tracked that led here: the derivative of this by it."""
+        if not self.tracked:
+            raise RuntimeError("nothing was recorded: this was made of nothing that is tracked")
+        order = self.history()
+        for var in order:
+            var.grad = None
+        self.grad = np.ones_like(self.value)
+        for var in reversed(order):
+            if not var.parents:
+                continue
+            _, pull = RULES[var.operation]
+            terms = pull(var.grad, *(parent.value for parent in var.parents))
+            for parent, term in zip(var.parents, terms, strict=True):
+                if parent.tracked:
+                    term = _unbroadcast(term, parent.value)
+                    # all paths from a value to the output add up
+                    parent.grad = term if parent.grad is None else parent.grad + term
+
+
+def _apply(operation: str, *inputs: Any) -> Var:
+    """Compute an operation; remember its inputs if one of them is tracked."""
+    parents = tuple(i if isinstance(i, Var) else Var(i) for i in inputs)
+    compute, _ = RULES[operation]
+    value = compute(*(parent.value for parent in parents))
+    if not any(parent.tracked for parent in parents):
+        return Var(value)
+    return Var(value, tracked=True, operation=operation, parents=parents)
+
+
+def _unbroadcast(d: Any, like: Any) -> Any:
+    """The cotangent of what broadcasting repeated: the sum over the copies."""
+    d = d.sum(axis=tuple(range(np.ndim(d) - np.ndim(like))))
+    stretched = tuple(i for i, n in enumerate(np.shape(like)) if n == 1)
+    return d.sum(axis=stretched, keepdims=True)
 
 
 @checked
@@ -67,14 +123,14 @@ def infer(
 ) -> tuple[Float[Array, "n out"], bool]:
     """y = x W^T + b, and whether y is tracked.
 
-    Nothing is recorded unless one keeps a tape of it; a tape that tracks no parameter stays empty.
+    NumPy itself records nothing; the engine keeps what has a tracked input, and nothing else.
 
-    Source: D-infer, A/C/D-nograd.
+    Source: document D, inference; documents A, C and D, no_grad.
     """
-    tape = _Tape({"x": x}, **params) if record else _Tape({"x": x} | params)
+    weight, bias = (Var(params[name], tracked=record) for name in ("weight", "bias"))
     # forward
-    y = tape.apply("linear", "x", "weight", "bias", output="y")
-    return y, "y" in tape.tracked
+    y = x @ weight.T + bias
+    return y.value, y.tracked
 
 
 @checked
@@ -82,15 +138,16 @@ def backward_untracked(x: Float[Array, ""]) -> Float[Array, ""]:
     """The backward pass of y = x**2 + 3 x + 1 where x is not tracked.
 
     Raises:
-        KeyError: the tape is empty, and its backward pass never comes to x.
+        RuntimeError: from the engine; y was made of nothing that is tracked.
 
-    Source: A-untracked.
+    Source: document A, section 7.3.
     """
+    v = Var(x)
     # forward
-    tape = _Tape({"x": x})
-    tape.quadratic()
+    y = v**2 + 3 * v + 1
     # backward
-    return tape.backward("y")["x"]
+    y.backward()
+    return v.grad
 
 
 @checked
@@ -99,22 +156,21 @@ def update_inside_graph(
 ) -> tuple[Float[Array, ""], Float[Array, ""]]:
     """x <- x - rate dy/dx in place, while y = x**2 + 3 x + 1 is recorded; then dy/dx once more.
 
-    It just happens, and it overwrites the x that the tape keeps: the second gradient is the slope
-    at the new x, though y is the value at the old one.
+    It just happens, and it overwrites the x that the engine keeps: the second gradient is the
+    slope at the new x, though y is the value at the old one.
 
-    Source: A/C/D-nograd.
+    Source: documents A, C and D, no_grad.
     """
-    x = np.array(x)
+    v = Var(np.array(x), tracked=True)
     # forward
-    tape = _Tape({}, x=x)
-    tape.quadratic()
+    y = v**2 + 3 * v + 1
     # backward
-    d_x = tape.backward("y")["x"]
+    y.backward()
     # update
-    x -= learning_rate * d_x
+    v.value -= learning_rate * v.grad
     # backward
-    d_x = tape.backward("y")["x"]
-    return x, d_x
+    y.backward()
+    return v.value, v.grad
 
 
 @checked
@@ -123,33 +179,32 @@ def update_outside_graph(
 ) -> tuple[Float[Array, ""], bool]:
     """x <- x - rate dy/dx for y = x**2 + 3 x + 1, and whether the update was recorded.
 
-    The name x gets a new array. The tape keeps the old one, and has no entry more than before.
+    The arithmetic of plain arrays, outside of any `Var`: the name x gets a new array.
 
-    Source: A/C/D-nograd.
+    Source: documents A, C and D, no_grad.
     """
+    v = Var(x, tracked=True)
     # forward
-    tape = _Tape({}, x=x)
-    tape.quadratic()
-    entries = len(tape.entries)
+    y = v**2 + 3 * v + 1
     # backward
-    d_x = tape.backward("y")["x"]
+    y.backward()
     # update
-    x = x - learning_rate * d_x
-    return x, len(tape.entries) > entries
+    x = x - learning_rate * v.grad
+    return x, isinstance(x, Var)
 
 
 @checked
 def leaves(x: Float[Array, ""], w: Float[Array, ""], b: Float[Array, ""]) -> dict[str, bool]:
     """Which of x, w, b and y = w x + b are leaves: made by no recorded operation.
 
-    Source: E-leaf.
+    A leaf has no parents.
+
+    Source: document E, leaves.
     """
+    x, w, b = (Var(leaf, tracked=True) for leaf in (x, w, b))
     # forward
-    tape = _Tape({}, x=x, w=w, b=b)
-    tape.apply("multiply", "w", "x", output="wx")
-    tape.apply("add", "wx", "b", output="y")
-    made = {output for _, _, output in tape.entries}
-    return {name: name not in made for name in ("x", "w", "b", "y")}
+    y = w * x + b
+    return {name: not v.parents for name, v in (("x", x), ("w", w), ("b", b), ("y", y))}
 
 
 @checked
@@ -158,18 +213,17 @@ def recorded(
 ) -> tuple[list[str], dict[str, Float[Array, ""]], str]:
     """The operations of y = w x + b from y back, x a constant; dy/dw and dy/db; how y prints.
 
-    Read off the tape, from its end. y prints as a number: it knows of no tape.
+    Read off the history, from its end. y prints as its value.
 
-    Source: E-graph.
+    Source: document E, the recorded graph.
     """
+    w, b = Var(w, tracked=True), Var(b, tracked=True)
     # forward
-    tape = _Tape({"x": x}, w=w, b=b)
-    tape.apply("multiply", "w", "x", output="wx")
-    tape.apply("add", "wx", "b", output="y")
-    operations = [operation for operation, _, _ in reversed(tape.entries)]
+    y = w * x + b
+    operations = [v.operation for v in reversed(y.history()) if v.parents]
     # backward
-    grads = tape.backward("y")
-    return operations, {name: grads[name] for name in ("w", "b")}, str(tape.values["y"])
+    y.backward()
+    return operations, {"w": w.grad, "b": b.grad}, str(y)
 
 
 if __name__ == "__main__":

@@ -7,173 +7,9 @@ hands the rest back to Python; with `fullgraph=True` it refuses instead.
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor as Array
-from torch.fx.experimental.proxy_tensor import make_fx
+from torch import nn
 
 from torch_impl import Natural, checked
-
-
-@checked
-def define_by_run(x: Float[Array, ""]) -> Array:
-    """dy/dx of y = x**2 + 3 x + 1, with every line run as Python reaches it.
-
-    Args:
-        x: where to evaluate.
-
-    Source: A 7.1.
-    """
-    x = x.detach().requires_grad_()
-    # forward
-    y = x**2 + 3 * x + 1
-    # backward
-    (d_x,) = torch.autograd.grad(y, x)
-    return d_x
-
-
-@checked
-def define_then_run(x: Float[Array, ""]) -> tuple[str, Array]:
-    """dy/dx of y = x**2 + 3 x + 1, with the program built first, without a value, and then run.
-
-    Args:
-        x: where to run it.
-
-    Returns:
-        The program as text, and what it gives at x.
-
-    Source: A 7.1, the first of its three programs.
-    """
-    program = make_fx(torch.func.grad(_quadratic), tracing_mode="fake")(torch.empty_like(x))
-    return program.code, program(x)
-
-
-@checked
-def branch(x: Float[Array, ""]) -> tuple[Array, Array]:
-    """y = x**2 if x > 0 else -x, with Python's own `if`.
-
-    Args:
-        x: where to evaluate; its sign chooses the branch.
-
-    Returns:
-        y, and dy/dx on the branch that was taken.
-
-    Source: A 7.1, control flow.
-    """
-    x = x.detach().requires_grad_()
-    y = _branch(x)
-    (d_x,) = torch.autograd.grad(y, x)
-    return y.detach(), d_x
-
-
-@checked
-def branch_traced(x: Float[Array, ""]) -> tuple[Array, Array]:
-    """The same `if`, compiled as it stands.
-
-    Without `fullgraph=True`, `torch.compile` breaks the graph at the `if` and runs it in Python.
-
-    Raises:
-        torch._dynamo.exc.Unsupported: a RuntimeError; the `if` depends on a value.
-
-    Args:
-        x: where to evaluate.
-
-    Source: A 7.1, control flow.
-    """
-    compiled = torch.compile(_branch, fullgraph=True, backend="eager")
-    x = x.detach().requires_grad_()
-    y = compiled(x)
-    (d_x,) = torch.autograd.grad(y, x)
-    return y.detach(), d_x
-
-
-@checked
-def branch_compiled(x: Float[Array, ""]) -> tuple[Array, Array]:
-    """The same choice as part of the compiled program.
-
-    Args:
-        x: where to evaluate; its sign chooses the branch.
-
-    Returns:
-        y, and dy/dx on the branch that was taken.
-
-    Source: A 7.1, control flow.
-    """
-
-    def choose(x: Array) -> Array:
-        return torch.cond(x > 0, lambda x: x**2, lambda x: -x, (x,))
-
-    x = x.detach().requires_grad_()
-    y = torch.compile(choose, fullgraph=True, backend="eager")(x)
-    (d_x,) = torch.autograd.grad(y, x)
-    return y.detach(), d_x
-
-
-@checked
-def loop(x: Float[Array, ""], n: Int[Array, ""]) -> tuple[Array, Array]:
-    """y = x**n by n multiplications in a Python `for`.
-
-    Args:
-        x: the base.
-        n: the exponent, at least 0; it says how often the loop runs.
-
-    Returns:
-        y, and dy/dx = n x**(n-1).
-
-    Source: A 7.1, control flow.
-    """
-    x = x.detach().requires_grad_()
-    y = 0 * x + 1
-    for _ in range(int(n)):
-        y = y * x
-    (d_x,) = torch.autograd.grad(y, x)
-    return y.detach(), d_x
-
-
-@checked
-def loop_compiled(x: Float[Array, ""], n: Int[Array, ""]) -> tuple[Array, Array]:
-    """y = x**n, the whole loop as one captured program.
-
-    The number of rounds is read before: the program is captured anew for each n, unrolled.
-    `torch.compile` unrolls too, and refuses the ninth n (`torch._dynamo.config.recompile_limit`).
-
-    Args:
-        x: the base.
-        n: the exponent, at least 0.
-
-    Returns:
-        y, and dy/dx = n x**(n-1).
-
-    Source: A 7.1, control flow.
-    """
-
-    def power(x: Array) -> Array:
-        y = torch.ones_like(x)
-        for _ in range(int(n)):
-            y = y * x
-        return y
-
-    program = make_fx(torch.func.grad_and_value(power), tracing_mode="fake")(torch.empty_like(x))
-    d_x, y = program(x)
-    return y, d_x
-
-
-@checked
-def recursion(x: Float[Array, ""], *, n: Natural) -> tuple[Array, Array]:
-    """y = x**n by a Python function that calls itself: x**n = x x**(n-1).
-
-    Args:
-        x: the base.
-        n: the exponent, at least 0.
-
-    Returns:
-        y, and dy/dx = n x**(n-1).
-
-    Source: A 7.1, control flow.
-    """
-
-    def power(x: Array, n: int) -> Array:
-        return power(x, n - 1) * x if n > 0 else torch.ones_like(x)
-
-    d_x, y = torch.func.grad_and_value(power)(x, n)
-    return y, d_x
 
 
 def _quadratic(x: Array) -> Array:
@@ -184,6 +20,160 @@ def _branch(x: Array) -> Array:
     if x > 0:
         return x**2
     return -x
+
+
+def _branch_cond(x: Array) -> Array:
+    return torch.cond(x > 0, lambda x: x**2, lambda x: -x, (x,))
+
+
+def _power(x: Array, n: int) -> Array:
+    y = torch.ones_like(x)
+    for _ in range(n):
+        y = y * x
+    return y
+
+
+def _power_recursive(x: Array, n: int) -> Array:
+    return _power_recursive(x, n - 1) * x if n > 0 else torch.ones_like(x)
+
+
+class _Quadratic(nn.Module):
+    def forward(self, x: Array) -> Array:
+        return _quadratic(x)
+
+
+# made once: what is compiled is kept with the function. The backend "eager" runs the captured graph
+# operation by operation: what is captured is the subject here, and no C++ compiler is needed
+_captured_branch = torch.compile(_branch, fullgraph=True, backend="eager")
+_captured_branch_cond = torch.compile(_branch_cond, fullgraph=True, backend="eager")
+_captured_power = torch.compile(torch.func.grad_and_value(_power), backend="eager")
+_captured_recursion = torch.compile(torch.func.grad_and_value(_power_recursive), backend="eager")
+
+
+@checked
+def define_by_run(x: Float[Array, ""]) -> Array:
+    """dy/dx of y = x**2 + 3 x + 1, with every line run as Python reaches it.
+
+    Each operation computes its value at once, and is recorded while it does.
+
+    Source: document A, section 7.1.
+    """
+    x = x.detach().requires_grad_()
+    # forward
+    y = _quadratic(x)
+    # backward
+    y.backward()
+    return x.grad
+
+
+@checked
+def define_then_run(x: Float[Array, ""]) -> tuple[str, Array]:
+    """dy/dx of y = x**2 + 3 x + 1, with the program built first, without a value, and then run.
+
+    `torch.export` traces the module with fake tensors, which have a shape and no value. What it
+    returns is a program of its own, and runs like a module; autograd records the run.
+
+    Returns:
+        The program as text, and what it gives at x.
+
+    Source: document A, section 7.1, the first of its three programs.
+    """
+    # the program
+    program = torch.export.export(_Quadratic(), (torch.zeros_like(x),))
+    # the run
+    x = x.detach().requires_grad_()
+    y = program.module()(x)
+    y.backward()
+    return str(program.graph), x.grad
+
+
+@checked
+def branch(x: Float[Array, ""]) -> tuple[Array, Array]:
+    """y = x**2 if x > 0 else -x, with Python's own `if`; and dy/dx on the branch that was taken.
+
+    The branch that was not taken is not in the graph.
+
+    Source: document A, section 7.1, control flow.
+    """
+    x = x.detach().requires_grad_()
+    y = _branch(x)
+    y.backward()
+    return y.detach(), x.grad
+
+
+@checked
+def branch_traced(x: Float[Array, ""]) -> tuple[Array, Array]:
+    """The same `if`, compiled as it stands.
+
+    Without `fullgraph=True`, `torch.compile` breaks the graph at the `if` and runs it in Python.
+
+    Raises:
+        RuntimeError: from PyTorch's compiler; the `if` depends on a value.
+
+    Source: document A, section 7.1, control flow.
+    """
+    return _captured_branch(x)
+
+
+@checked
+def branch_compiled(x: Float[Array, ""]) -> tuple[Array, Array]:
+    """The same choice without a Python `if`: as a part of the program.
+
+    `torch.cond` keeps both arms in one graph and runs one of them. Captured once for every x.
+
+    Source: document A, section 7.1, control flow.
+    """
+    x = x.detach().requires_grad_()
+    y = _captured_branch_cond(x)
+    y.backward()
+    return y.detach(), x.grad
+
+
+@checked
+def loop(x: Float[Array, ""], n: Int[Array, ""]) -> tuple[Array, Array]:
+    """y = x**n by n multiplications in a Python `for`; and dy/dx = n x**(n-1).
+
+    The graph has n multiplications: as many as were run.
+
+    Source: document A, section 7.1, control flow.
+    """
+    d_x, y = torch.func.grad_and_value(_power)(x, int(n))
+    return y, d_x
+
+
+@checked
+def loop_compiled(x: Float[Array, ""], n: Int[Array, ""]) -> tuple[Array, Array]:
+    """y = x**n, the whole loop as one captured program.
+
+    `torch.compile` unrolls the loop: each n is a program of its own. From the ninth n on it gives
+    up and leaves the function to Python; with `fullgraph=True` it raises there.
+
+    Source: document A, section 7.1, control flow.
+    """
+    d_x, y = _captured_power(x, int(n))
+    return y, d_x
+
+
+@checked
+def recursion(x: Float[Array, ""], *, n: Natural) -> tuple[Array, Array]:
+    """y = x**n by a Python function that calls itself, x**n = x x**(n-1); and dy/dx.
+
+    Source: document A, section 7.1, control flow.
+    """
+    d_x, y = torch.func.grad_and_value(_power_recursive)(x, n)
+    return y, d_x
+
+
+@checked
+def recursion_compiled(x: Float[Array, ""], *, n: Natural) -> tuple[Array, Array]:
+    """The same recursion as one captured program.
+
+    It runs while `torch.compile` captures, for this n: the program is n multiplications.
+
+    Source: document A, section 7.1, control flow.
+    """
+    d_x, y = _captured_recursion(x, n)
+    return y, d_x
 
 
 if __name__ == "__main__":

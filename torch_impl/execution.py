@@ -1,39 +1,53 @@
-"""One training step, three ways to run it: as written, compiled, the whole loop compiled.
+"""One training loop, run in several ways: as written, compiled step by step, compiled whole.
 
-PyTorch: as written, every operation is one call. `torch.compile` makes one program of a step; on
-a CUDA device a CUDA graph replays the kernels of the whole loop with one call.
+PyTorch: as written, every operation is one call. `torch.compile` makes programs of the network, of
+a step or of the whole loop; a CUDA graph replays the kernels of a loop with one call.
+
+params are where training starts and stay as they are; x has one row for each sample, t its class;
+batches are the row numbers that each step sees; learning_rate is the size of a step of gradient
+descent. Returned are the parameters after the last update, and the loss before each one.
 """
 
 from collections.abc import Callable
-from functools import cache
-from typing import Any
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor as Array
 
-from torch_impl import Below, Device, Positive, checked
-from torch_impl.classifier import Params, fit, loss
-from torch_impl.optimizers import sgd_step
-
-NO_CUDA = "a CUDA graph needs a CUDA device; on a CPU, torch.compile would unroll the whole loop"
+from torch_impl import Below, Positive, checked
+from torch_impl.classifier import Params, SimpleNet, fit, loss
 
 
-@checked
-def modes(*, device: Device = "cpu") -> dict[str, str]:
-    """Which of the three forms of the training loop run on a device.
+def _step(
+    params: Params, x: Array, t: Array, rows: Array, learning_rate: Array
+) -> tuple[Params, Array]:
+    """Gradient and update on some rows of x and t, gathered inside the program."""
+    grads, value = torch.func.grad_and_value(loss)(params, x[rows], t[rows])
+    return {name: p - learning_rate * grads[name] for name, p in params.items()}, value
 
-    Args:
-        device: one of `devices()`.
 
-    Returns:
-        For "as_written", "compiled_step" and "compiled_loop": "" if it runs, or why it does not.
-    """
-    return {
-        "as_written": "",
-        "compiled_step": "" if device == "cuda" else _no_cpp_compiler(),
-        "compiled_loop": "" if device == "cuda" else NO_CUDA,
-    }
+def _loop(
+    params: Params, x: Array, t: Array, batches: Array, learning_rate: Array
+) -> tuple[Params, Array]:
+    """All steps in a loop that is a part of the program."""
+
+    def unfinished(i: Array, params: Params, losses: Array) -> Array:
+        return i < len(batches)
+
+    def body(i: Array, params: Params, losses: Array) -> tuple[Array, Params, Array]:
+        at = i.reshape(1)
+        rows = batches.index_select(0, at).squeeze(0)
+        params, value = _step(params, x, t, rows, learning_rate)
+        return i + 1, params, losses.index_copy(0, at, value.reshape(1))
+
+    first = torch.zeros((), dtype=torch.int64, device=x.device)
+    start = (first, params, x.new_zeros(len(batches)))
+    _, params, losses = torch.while_loop(unfinished, body, start)
+    return params, losses
+
+
+_compiled_step = torch.compile(_step, fullgraph=True, dynamic=False)
+_compiled_loop = torch.compile(_loop, fullgraph=True, dynamic=False)
 
 
 @checked
@@ -49,19 +63,38 @@ def as_written(
 
     `fit` is such a loop.
 
-    Args:
-        params: where to start; left as they are.
-        x: one row for each sample.
-        t: the class of each row.
-        batches: the row numbers that each step sees.
-        learning_rate: the size of a step of gradient descent.
-
-    Returns:
-        The parameters after the last update, and the loss before each one.
-
-    Source: A 7.1.
+    Source: document A, section 7.1.
     """
     return fit(params, x, t, batches, optimizer="sgd", learning_rate=learning_rate)
+
+
+@checked
+def compiled_network(
+    params: Params,
+    x: Float[Array, "n features"],
+    t: Below[Int[Array, " n"], " classes"],
+    batches: Below[Int[Array, "steps batch"], " n"],
+    *,
+    learning_rate: Positive,
+) -> tuple[Params, Float[Array, " steps"]]:
+    """The ordinary loop around a network that is compiled: what most people write.
+
+    `torch.compile` makes a program of the forward pass and one of its backward pass; between them,
+    in `backward` and in the optimiser, Python runs as before.
+
+    Source: document A, section 7.1.
+    """
+    net = SimpleNet.from_params(params)
+    compiled = torch.compile(net, dynamic=False)
+    optimizer = torch.optim.SGD(net.parameters(), lr=learning_rate)
+    losses = []
+    for rows in batches:
+        optimizer.zero_grad()
+        value = torch.nn.functional.cross_entropy(compiled(x[rows]), t[rows].long())
+        value.backward()
+        optimizer.step()
+        losses.append(value.detach())
+    return {name: p.detach() for name, p in net.named_parameters()}, torch.stack(losses)
 
 
 @checked
@@ -73,26 +106,19 @@ def compiled_step(
     *,
     learning_rate: Positive,
 ) -> tuple[Params, Float[Array, " steps"]]:
-    """The same loop in Python over one step that is compiled once: gradient and update together.
+    """The same loop in Python over one step that is compiled once: gather, gradient and update.
 
     `fullgraph=True` refuses `zero_grad`, `backward` and `optimizer.step`, so the step is a pure
-    function: `torch.func.grad_and_value` and an update by hand.
+    function: `torch.func.grad_and_value` and an update by hand. Compiled anew for each shape and
+    dtype, and not for each learning rate: that is a tensor.
 
-    Raises:
-        RuntimeError: there is no C++ compiler, which `torch.compile` needs on a CPU.
-
-    Args and Returns: as for `as_written`.
-
-    Source: A 7.1.
+    Source: document A, section 7.1.
     """
-    if reason := modes(device=x.device.type)["compiled_step"]:
-        raise RuntimeError(reason)
     losses = []
-    # one program for each batch size, dtype and rate; by default PyTorch refuses the ninth
-    with torch._dynamo.config.patch(recompile_limit=256):
-        for rows in batches:
-            params, value = _compiled_step()(params, x[rows], t[rows], learning_rate)
-            losses.append(value)
+    rate = torch.tensor(learning_rate, dtype=x.dtype, device=x.device)
+    for rows in batches:
+        params, value = _compiled_step(params, x, t, rows, rate)
+        losses.append(value)
     return params, torch.stack(losses)
 
 
@@ -107,38 +133,45 @@ def compiled_loop(
 ) -> tuple[Params, Float[Array, " steps"]]:
     """The whole loop as one program: Python is left once and entered again when it is over.
 
-    A CUDA graph: the kernels of all steps are recorded once and replayed with one call.
+    `torch.while_loop` inside `torch.compile`; the gradient is taken inside its body.
 
-    Raises:
-        RuntimeError: the arrays are not on a CUDA device.
-
-    Args and Returns: as for `as_written`.
-
-    Source: A 7.1.
+    Source: document A, section 7.1.
     """
-    if reason := modes(device=x.device.type)["compiled_loop"]:
-        raise RuntimeError(reason)
-    params, losses = _recorded(params, x, t, batches, learning_rate)(params)
-    return {name: p.clone() for name, p in params.items()}, losses.clone()
+    rate = torch.tensor(learning_rate, dtype=x.dtype, device=x.device)
+    return _compiled_loop(params, x, t, batches, rate)
 
 
-def _recorded(
-    params: Params, x: Array, t: Array, batches: Array, learning_rate: float
+@checked
+def cuda_graph(
+    params: Params,
+    x: Float[Array, "n features"],
+    t: Below[Int[Array, " n"], " classes"],
+    batches: Below[Int[Array, "steps batch"], " n"],
+    *,
+    learning_rate: Positive,
 ) -> Callable[[Params], tuple[Params, Array]]:
-    """The loop as a CUDA graph: called with a start, it replays all steps into the same arrays.
+    """The whole loop as a CUDA graph: its kernels are recorded once, and replayed with one call.
 
-    x, t and batches have to live as long as it does: it reads them where they are.
+    It reads x, t and batches where they are at each replay: they have to live as long as it does.
+
+    Returns:
+        A function: from parameters to start from, the trained ones and the losses. The next call
+        writes to the same arrays: clone what is to be kept.
+
+    Source: document A, section 7.1.
     """
     start = {name: p.detach().clone() for name, p in params.items()}
+    rate = torch.tensor(learning_rate, dtype=x.dtype, device=x.device)
     # a first run on a side stream: kernels are loaded and memory is reserved before the capture
     stream = torch.cuda.Stream()
     stream.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(stream):
-        _steps(start, x, t, batches[:1], learning_rate)
+        _steps(start, x, t, batches[:2], rate)
     torch.cuda.current_stream().wait_stream(stream)
     graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        recorded = _steps(start, x, t, batches, learning_rate)
+    # JAX's threads may use the device meanwhile: only this thread's calls are captured
+    with torch.cuda.graph(graph, capture_error_mode="thread_local"):
+        recorded = _steps(start, x, t, batches, rate)
 
     def replay(params: Params) -> tuple[Params, Array]:
         for name, p in params.items():
@@ -149,36 +182,14 @@ def _recorded(
     return replay
 
 
-def _step(params: Params, x: Array, t: Array, learning_rate: float) -> tuple[Params, Array]:
-    grads, value = torch.func.grad_and_value(loss)(params, x, t)
-    return sgd_step(params, grads, learning_rate=learning_rate), value
-
-
 def _steps(
-    params: Params, x: Array, t: Array, batches: Array, learning_rate: float
+    params: Params, x: Array, t: Array, batches: Array, learning_rate: Array
 ) -> tuple[Params, Array]:
     losses = []
     for rows in batches:
-        params, value = _step(params, x[rows], t[rows], learning_rate)
+        params, value = _step(params, x, t, rows, learning_rate)
         losses.append(value)
     return params, torch.stack(losses)
-
-
-@cache
-def _compiled_step() -> Any:
-    return torch.compile(_step, fullgraph=True, dynamic=False)
-
-
-@cache
-def _no_cpp_compiler() -> str:
-    from torch._inductor.cpp_builder import get_cpp_compiler
-    from torch._inductor.exc import InvalidCxxCompiler
-
-    try:
-        get_cpp_compiler()
-    except InvalidCxxCompiler:
-        return "torch.compile needs a C++ compiler on a CPU: install g++ or clang++, or set CXX"
-    return ""
 
 
 if __name__ == "__main__":

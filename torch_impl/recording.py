@@ -23,12 +23,12 @@ def infer(
 
     Under `no_grad` (here: `set_grad_enabled(False)`) nothing is recorded and nothing saved.
 
-    Source: D-infer, A/C/D-nograd.
+    Source: document D, inference; documents A, C and D, no_grad.
     """
-    params = {name: p.detach().requires_grad_() for name, p in params.items()}
+    weight, bias = (params[name].detach().requires_grad_() for name in ("weight", "bias"))
     with torch.set_grad_enabled(record):
         # forward
-        y = x @ params["weight"].T + params["bias"]
+        y = x @ weight.T + bias
     return y.detach(), y.requires_grad
 
 
@@ -41,7 +41,7 @@ def backward_untracked(x: Float[Array, ""]) -> Float[Array, ""]:
     Raises:
         RuntimeError: from PyTorch; y has no `grad_fn` to start from.
 
-    Source: A-untracked.
+    Source: document A, section 7.3.
     """
     x = x.detach()
     # forward
@@ -60,18 +60,16 @@ def update_inside_graph(
     Raises:
         RuntimeError: from PyTorch; a tracked leaf may not change in place.
 
-    Source: A/C/D-nograd.
+    Source: documents A, C and D, no_grad.
     """
     x = x.detach().clone().requires_grad_()
     # forward
     y = x**2 + 3 * x + 1
     # backward
-    (d_x,) = torch.autograd.grad(y, x, retain_graph=True)
-    # update
-    x -= learning_rate * d_x
-    # backward
     (d_x,) = torch.autograd.grad(y, x)
-    return x.detach(), d_x
+    # update: here it raises
+    x -= learning_rate * d_x
+    return x, d_x
 
 
 @checked
@@ -80,10 +78,11 @@ def update_outside_graph(
 ) -> tuple[Float[Array, ""], bool]:
     """x <- x - rate dy/dx for y = x**2 + 3 x + 1, and whether the update was recorded.
 
-    x stays a leaf. A backward pass through the old y would now raise: PyTorch counts the changes
-    of a saved tensor (only `x.data -= ...` escapes the count, and gets a wrong gradient).
+    x stays a leaf. A second backward pass through the old y raises: its graph is freed. A graph
+    that is retained raises as well, since PyTorch counts the changes of a saved tensor (only
+    `x.data -= ...` escapes the count, and gets a wrong gradient).
 
-    Source: A/C/D-nograd.
+    Source: documents A, C and D, no_grad.
     """
     x = x.detach().clone().requires_grad_()
     # forward
@@ -102,7 +101,7 @@ def leaves(x: Float[Array, ""], w: Float[Array, ""], b: Float[Array, ""]) -> dic
 
     A leaf has no `grad_fn`.
 
-    Source: E-leaf.
+    Source: document E, leaves.
     """
     x, w, b = (leaf.detach().requires_grad_() for leaf in (x, w, b))
     # forward
@@ -118,7 +117,7 @@ def recorded(
 
     Walked along `grad_fn` and `next_functions`; at the leaves stands `AccumulateGrad`, left out.
 
-    Source: E-graph.
+    Source: document E, the recorded graph.
     """
     w, b = w.detach().requires_grad_(), b.detach().requires_grad_()
     # forward

@@ -4,6 +4,7 @@ A rule takes the three parsed files of a concept and yields one complaint for ea
 rule is also given wrong sources, to show that it can complain.
 """
 
+import ast
 import re
 import subprocess
 import sys
@@ -15,11 +16,12 @@ import pytest
 
 from triptych import names
 from triptych.names import BOUNDARY, COLUMNS, UnknownNameError
-from triptych.source import align, parse
+from triptych.source import align, differences, parse
 from triptych.source.align import Cell
+from triptych.source.differences import Difference
 from triptych.source.parse import Definition, Module
 
-LONGEST = {"classifier": 235, "gradients": 235, "tensor_basics": 240}
+LONGEST = {"classifier": 235, "gradients": 235, "recording": 240, "tensor_basics": 240}
 """How many lines a file may have, where more than LINES."""
 LINES = 200
 MAIN = """if __name__ == "__main__":
@@ -40,19 +42,37 @@ def differing(what: str, texts: Mapping[str, str]) -> Iterator[str]:
 
 
 def each_function(modules: Sequence[Module]) -> Iterator[tuple[str, dict[str, Definition]]]:
-    """The public functions that every column has, with their definition in each."""
+    """The public functions that more than one column has, with their definition in each.
+
+    Where the form differs by nature there is nothing to compare.
+    """
+    concept = modules[0].concept
     found = {m.column: {f.name: f for f in m.functions} for m in modules}
-    for function in modules[0].functions:
-        if all(function.name in functions for functions in found.values()):
-            yield (
-                f"{modules[0].concept}.{function.name}",
-                {column: functions[function.name] for column, functions in found.items()},
-            )
+    forms = {name for name, d in differences.of(concept).items() if not d.absent}
+    for name in dict.fromkeys(f.name for m in modules for f in m.functions):
+        having = {column: fs[name] for column, fs in found.items() if name in fs}
+        if len(having) > 1 and name not in forms:
+            yield f"{concept}.{name}", having
 
 
 def same_functions(modules: Sequence[Module]) -> Iterator[str]:
-    names = {m.column: ", ".join(f.name for f in m.functions) for m in modules}
-    yield from differing(f"{modules[0].concept}: public functions, in order", names)
+    """Those that a column lacks by nature aside, which it then has to lack."""
+    concept = modules[0].concept
+    declared = differences.of(concept)
+    common = {
+        m.column: ", ".join(
+            f.name for f in m.functions if f.name not in declared or not declared[f.name].absent
+        )
+        for m in modules
+    }
+    yield from differing(f"{concept}: public functions, in order", common)
+    for name, difference in declared.items():
+        without = {m.column for m in modules if name not in {f.name for f in m.functions}}
+        if without != set(difference.absent):
+            yield (
+                f"{concept}.{name}: differences.toml says that it is absent from "
+                f"{difference.absent or 'no column'}, it is from {tuple(sorted(without))}"
+            )
 
 
 def same_parameters(modules: Sequence[Module]) -> Iterator[str]:
@@ -133,27 +153,43 @@ def short(modules: Sequence[Module]) -> Iterator[str]:
             yield f"{m.path}: has {len(m.lines)} lines, may have {most}"
 
 
-def independent(modules: Sequence[Module]) -> Iterator[str]:
-    """A column imports its own framework and its own package; its boundary also the checks.
+def jitted_at_the_top(modules: Sequence[Module]) -> Iterator[str]:
+    """`jax.jit` and `torch.compile` keep what they compile with the function that they are given.
 
-    A concept may also run itself, in the words of MAIN.
+    Of a function made inside a call they would compile at every call: they stand at the top level,
+    or around a function of the top level.
     """
-    foreign = {
-        "numpy_ref": ("torch", "jax", "jaxlib"),
-        "torch_impl": ("jax", "jaxlib"),
-        "jax_impl": ("torch",),
-    }
     for m in modules:
-        forbidden = {*COLUMNS, *foreign[m.column], "triptych"} - {m.column}
-        mains = [b for b in m.blocks if b.kind == parse.MAIN and m.concept != BOUNDARY]
-        allowed = {cell.line for b in mains for cell in b.cells} if m.main == MAIN else set()
-        for found in m.imports:
-            if found.line in allowed:
+        tree = ast.parse("\n".join(m.lines))
+        for top in ast.walk(tree):
+            if not isinstance(top, ast.FunctionDef):
                 continue
-            modules_named = {found.module, *(f"{found.module}.{name}" for name in found.names)}
-            checks = m.concept == BOUNDARY and "triptych.checks" in modules_named
-            if found.module.partition(".")[0] in forbidden and not checks:
-                yield f"{m.path}:{found.line}: imports {found.module}"
+            inner = {n.name for n in ast.walk(top) if isinstance(n, ast.FunctionDef) and n != top}
+            for node in ast.walk(top):
+                if isinstance(node, ast.FunctionDef) and node is not top:
+                    compiled = any("jit" in ast.unparse(d) for d in node.decorator_list)
+                elif isinstance(node, ast.Call) and ast.unparse(node.func) in COMPILERS:
+                    names = {n.id for n in ast.walk(node) if isinstance(n, ast.Name)}
+                    lambdas = any(isinstance(n, ast.Lambda) for n in ast.walk(node))
+                    compiled = lambdas or bool(names & inner)
+                else:
+                    continue
+                if compiled:
+                    yield f"{m.path}:{node.lineno}: compiles a function made in {top.name}"
+
+
+COMPILERS = ("jax.jit", "torch.compile", "jit")
+PRIVATE = ("torch._", "jax._src", "jaxlib", "torch.fx.experimental", "numpy._core", "numpy.core")
+
+
+def public_modules_only(modules: Sequence[Module]) -> Iterator[str]:
+    """A column uses what its framework documents."""
+    for m in modules:
+        text = "\n".join(m.lines)
+        for prefix in PRIVATE:
+            for number, line in enumerate(text.splitlines(), 1):
+                if re.search(rf"(?<![\w.`]){re.escape(prefix)}", line.partition("#")[0]):
+                    yield f"{m.path}:{number}: uses {prefix}, which is private"
 
 
 def runs_by_itself(modules: Sequence[Module]) -> Iterator[str]:
@@ -196,7 +232,8 @@ RULES: tuple[Rule, ...] = (
     documented,
     framework_note,
     short,
-    independent,
+    jitted_at_the_top,
+    public_modules_only,
     runs_by_itself,
     checked_outermost,
 )
@@ -335,21 +372,6 @@ def test_good_columns_pass(copies: Path, rule: Rule, concept: str) -> None:
         (framework_note, "jax_impl", "JAX: what", "Jax: what", "must start with 'JAX: '"),
         (framework_note, "torch_impl", "PyTorch: ", "JAX: ", "must start with 'PyTorch: '"),
         (short, "numpy_ref", "\n\n\n", "\n" * 180, "may have 200"),
-        (independent, "numpy_ref", "from numpy", "import torch\nfrom numpy", "imports torch"),
-        (independent, "numpy_ref", "return n", "from jax.numpy import exp", "imports jax.numpy"),
-        (independent, "torch_impl", "from torch ", "import jax\nfrom torch ", "imports jax"),
-        (independent, "jax_impl", "from jax_impl", "from numpy_ref", "imports numpy_ref"),
-        (independent, "jax_impl", "from jax_impl", "from triptych", "imports triptych"),
-        (independent, "jax_impl", "jax_impl import", "triptych.checks import", "triptych.checks"),
-        (independent, "jax_impl", "triptych.run import", "triptych.data import", "triptych.data"),
-        (
-            independent,
-            "numpy_ref",
-            "    main(_",
-            "    import jax\n    main(_",
-            "imports triptych.run",
-        ),
-        (independent, "torch_impl", "    main(_", "    import jax\n    main(_", "imports jax"),
         (
             runs_by_itself,
             "jax_impl",
@@ -359,6 +381,29 @@ def test_good_columns_pass(copies: Path, rule: Rule, concept: str) -> None:
         ),
         (runs_by_itself, "torch_impl", MAIN, "", "got\nnone"),
         (runs_by_itself, "numpy_ref", "(__file__)\n", "(__file__)\n\n\nn = 1\n", "must end with"),
+        (
+            jitted_at_the_top,
+            "jax_impl",
+            "return x",
+            "return jax.jit(lambda x: x)(x)",
+            "a function made in norm",
+        ),
+        (
+            jitted_at_the_top,
+            "torch_impl",
+            "    return n",
+            "    def f(n):\n        return n\n    return torch.compile(f)(n)",
+            "a function made in count",
+        ),
+        (
+            jitted_at_the_top,
+            "jax_impl",
+            "    return n",
+            "    @jax.jit\n    def f(n):\n        return n\n    return f(n)",
+            "a function made in count",
+        ),
+        (public_modules_only, "torch_impl", "return n", "torch._dynamo.reset()", "uses torch._"),
+        (public_modules_only, "jax_impl", "return n", "return jax._src.n", r"uses jax\._src"),
         (checked_outermost, "jax_impl", "@checked\ndef norm", "def norm", "norm takes x.*got none"),
         (checked_outermost, "jax_impl", "@checked\ndef step", "def step", "step takes params"),
         (checked_outermost, "jax_impl", "@checked", "@jax.jit\n@checked", "got jax.jit"),
@@ -374,19 +419,47 @@ def test_a_planted_mistake_is_named(
     assert column in complaints
 
 
-def test_the_boundary_may_import_the_checks_only(copies: Path) -> None:
-    plant(copies / "torch_impl" / "__init__.py", "import triptych.checks", "import triptych.data")
-    complaints = list(independent(parse.load(BOUNDARY)))
-    assert complaints == ["torch_impl/__init__.py:6: imports triptych.data"]
-
-
 def test_the_boundary_has_nothing_to_run(copies: Path) -> None:
     with (copies / "jax_impl" / "__init__.py").open("a") as boundary:
         boundary.write(f"\n\n{MAIN}\n")
     modules = parse.load(BOUNDARY)
-    assert list(independent(modules)) == ["jax_impl/__init__.py:10: imports triptych.run"]
     (complaint,) = runs_by_itself(modules)
     assert complaint.startswith("jax_impl/__init__.py: must end with\nno main block")
+
+
+def test_a_declared_difference_is_allowed_and_held(
+    copies: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def declare(*absent: str) -> None:
+        found = Difference("concept", "count", absent, "it needs none")
+        monkeypatch.setattr(differences, "differences", lambda: (found,))
+
+    declare("jax_impl")
+    assert "it is from ()" in "\n".join(same_functions(parse.load("concept")))
+    text = (copies / "jax_impl" / "concept.py").read_text()
+    start, stop = text.index("def count"), text.index("def _update")
+    (copies / "jax_impl" / "concept.py").write_text(text[:start] + text[stop:])
+    assert list(same_functions(parse.load("concept"))) == []
+    plant(copies / "torch_impl" / "concept.py", "n: int", "m: int")  # the other two still agree
+    assert "count: parameters" in "\n".join(same_parameters(parse.load("concept")))
+    declare()  # a difference of form: nothing to compare
+    assert list(same_parameters(parse.load("concept"))) == []
+
+
+@pytest.mark.parametrize(
+    ("entry", "message"),
+    [
+        ("absent = ['numpy_ref']", "why is missing"),
+        ("why = 'x'", "either absent or form"),
+        ("why = 'x'\nform = true\nabsent = ['jax_impl']", "either absent or form"),
+        ("why = 'x'\nabsent = ['numpy']", "must name some columns"),
+        ("why = 'x'\nform = true\nmore = 1", "keys that nobody reads"),
+    ],
+)
+def test_a_malformed_difference_is_named(entry: str, message: str) -> None:
+    text = f"[[difference]]\nconcept = 'c'\nfunction = 'f'\n{entry}"
+    with pytest.raises(differences.DifferencesError, match=rf"c\.f: .*{message}"):
+        differences.parse(text)
 
 
 def test_a_missing_file_is_named(copies: Path) -> None:

@@ -183,10 +183,10 @@ def _on_disk(column: Column, dtype: str) -> Named:
 
 
 def _loop(column: Column, dtype: str) -> Named:
-    # compiled whole where the column and the device can; the tests hold every form to this bound
+    # the tests hold every form to this bound
     params, x, t = sample(dtype, 320)
-    modes = column.call("execution", "modes", device=column.device)
-    form = "as_written" if modes["compiled_loop"] else "compiled_loop"
+    compiled = column.name == "jax_impl"  # PyTorch's compiler takes 20 s for it
+    form = "compiled_loop" if compiled else "as_written"
     rows = data.batches(320, 32, 1)
     return column.call("execution", form, params, x, t, rows, learning_rate=0.1)[0]
 
