@@ -201,10 +201,10 @@ def leaves(x: Float[Array, ""], w: Float[Array, ""], b: Float[Array, ""]) -> dic
 
     Source: document E, leaves.
     """
-    x, w, b = (Var(leaf, tracked=True) for leaf in (x, w, b))
+    vx, vw, vb = (Var(leaf, tracked=True) for leaf in (x, w, b))
     # forward
-    y = w * x + b
-    return {name: not v.parents for name, v in (("x", x), ("w", w), ("b", b), ("y", y))}
+    y = vw * vx + vb
+    return {name: not v.parents for name, v in (("x", vx), ("w", vw), ("b", vb), ("y", y))}
 
 
 @checked
@@ -217,13 +217,13 @@ def recorded(
 
     Source: document E, the recorded graph.
     """
-    w, b = Var(w, tracked=True), Var(b, tracked=True)
+    vw, vb = Var(w, tracked=True), Var(b, tracked=True)
     # forward
-    y = w * x + b
+    y = vw * x + vb
     operations = [v.operation for v in reversed(y.history()) if v.parents]
     # backward
     y.backward()
-    return operations, {"w": w.grad, "b": b.grad}, str(y)
+    return operations, {"w": vw.grad, "b": vb.grad}, str(y)
 
 
 if __name__ == "__main__":

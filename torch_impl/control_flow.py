@@ -44,7 +44,9 @@ class _Quadratic(nn.Module):
 
 # made once: what is compiled is kept with the function. The backend "eager" runs the captured graph
 # operation by operation: what is captured is the subject here, and no C++ compiler is needed
-_captured_branch = torch.compile(_branch, fullgraph=True, backend="eager")
+_captured_branch = torch.compile(
+    torch.func.grad_and_value(_branch), fullgraph=True, backend="eager"
+)
 _captured_branch_cond = torch.compile(_branch_cond, fullgraph=True, backend="eager")
 _captured_power = torch.compile(torch.func.grad_and_value(_power), backend="eager")
 _captured_recursion = torch.compile(torch.func.grad_and_value(_power_recursive), backend="eager")
@@ -112,7 +114,8 @@ def branch_traced(x: Float[Array, ""]) -> tuple[Array, Array]:
 
     Source: document A, section 7.1, control flow.
     """
-    return _captured_branch(x)
+    d_x, y = _captured_branch(x)
+    return y, d_x
 
 
 @checked

@@ -22,7 +22,7 @@ from sphinx.util.docutils import SphinxDirective
 
 from triptych import names
 from triptych.names import COLUMNS, DISPLAY_NAMES
-from triptych.source import parse
+from triptych.source import differences, parse
 from triptych.source.align import Row
 from triptych.source.parse import Module, Section
 
@@ -131,7 +131,9 @@ def section_html(section: Section, modules: Sequence[Module], up: str) -> str:
     rows = section.rows()
     panes = "".join(_pane(section, rows, module, i, up) for i, module in enumerate(modules))
     # the head is a row, too
-    return f'<div class="tp-columns tp-wide highlight" style="--rows:{len(rows) + 1}">{panes}</div>'
+    grid = f'<div class="tp-columns tp-wide highlight" style="--rows:{len(rows) + 1}">{panes}</div>'
+    declared = differences.of(modules[0].concept).get(section.name)
+    return f"<p>{html.escape(declared.why)}</p>{grid}" if declared else grid
 
 
 def without_docstring(section: Section) -> Section:

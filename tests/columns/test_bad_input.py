@@ -66,6 +66,7 @@ CALLS: dict[str, tuple[str, str, dict[str, Any]]] = {
         | {"learning_rate": 0.1},
     ),
     "recursion": ("control_flow", "recursion", {"x": F(1), "n": 2}),
+    "branch compiled": ("control_flow", "branch_compiled", {"x": F(1)}),
     "variance": ("tensor_basics", "variance", {"x": np.ones(3, F), "ddof": 1}),
     "replace": (
         "tensor_basics",
@@ -207,6 +208,9 @@ BAD: list[tuple[str, str, Any, type[Exception], str]] = [
     ("adam", "beta2", -0.1, ValueError, r"a number in \[0, 1\), got -0.1"),
     ("adam", "eps", 0.0, ValueError, "a finite number above 0, got 0.0"),
     ("recursion", "n", -1, ValueError, "a whole number of at least 0, got -1"),
+    ("branch compiled", "x", np.ones(2, F), ValueError, r"shape \(\), got shape \(2,\)"),
+    ("branch compiled", "x", F(np.nan), ValueError, "x must be finite"),
+    ("branch compiled", "x", np.int32(1), TypeError, "a floating-point dtype"),
     ("variance", "ddof", 2, ValueError, "0 or 1, got 2"),
     ("variance", "ddof", 1.0, TypeError, "0 or 1, got builtins.float"),
     ("replace", "index", np.int32(3), ValueError, r"in 0 .. 2 \(length = 3, from x\), got 3"),

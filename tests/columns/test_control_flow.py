@@ -55,7 +55,7 @@ def test_a_branch_on_a_value_cannot_be_traced(columns: Any) -> None:
 def test_without_fullgraph_pytorch_runs_the_branch_in_python(columns: Any) -> None:
     import torch
 
-    compiled = torch.compile(columns[1].control_flow._branch, backend="eager")
+    compiled: Any = torch.compile(columns[1].control_flow._branch, backend="eager")
     assert [compiled(torch.tensor(x)).item() for x in (3.0, -3.0)] == [9, 3]
 
 
@@ -155,7 +155,7 @@ def test_pytorch_captures_each_length_anew_and_gives_up_at_the_ninth(fresh: Any)
 
     assert captured_by_torch(run_all(fresh[1], "loop_compiled", exponents(*range(8), 3))) == 8
     assert captured_by_torch(run_all(fresh[1], "loop_compiled", exponents(8, 9))) == 0
-    power = torch.compile(fresh[1].control_flow._power, fullgraph=True, backend="eager")
+    power: Any = torch.compile(fresh[1].control_flow._power, fullgraph=True, backend="eager")
     for n in range(8):
         power(torch.tensor(2.0), n)
     with pytest.raises(Exception, match="fullgraph=True"):

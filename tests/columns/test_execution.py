@@ -77,7 +77,7 @@ def test_torch_forms_as_they_are_captured(
     torch._dynamo.reset()
     column = columns[1]
     real = torch.compile
-    eager = {"fullgraph": True, "dynamic": False, "backend": "eager"}
+    eager: Any = {"fullgraph": True, "dynamic": False, "backend": "eager"}
     execution = column.execution
     monkeypatch.setattr(execution, "_compiled_step", real(execution._step, **eager))
     monkeypatch.setattr(execution, "_compiled_loop", real(execution._loop, **eager))

@@ -206,6 +206,12 @@ def test_wrong_names_get_the_nearest() -> None:
         reader.read("gradients", "product_edge", console=console())
 
 
+def test_what_differs_by_nature_is_said_with_its_reason() -> None:
+    page = reader.page("execution", "compiled_loop", width=200).plain
+    assert re.search(r"── compiled_loop ─+ in PyTorch and JAX only ──\nNumPy has no compiler", page)
+    assert "has none" in page
+
+
 def test_a_missing_helper_is_said() -> None:
     page = reader.page("classifier", "fit", width=200).plain
     assert re.search(r"── SimpleNet ─+ in PyTorch only ──", page)

@@ -137,7 +137,7 @@ MISTAKES: list[Row] = [
     ("dropped gradient", r"^( +(?:d_\w+|grads)) = (.+)$", r"\1 = 0 * (\2)"),
     ("dropped gradient", rf"({KEY}): ((?:d_|through_)\w+|\w+\.grad)\b", r"\1: 0 * \2"),
     ("gradient of itself", r"(?<=d_a \+ )d_b\b", "d_a"),
-    ("accumulation", r"(?<== )\w+\[name\] \+ (\w+\[name\]|term\b|g\b)", r"\1"),
+    ("accumulation", r"term if parent\.grad is None else parent\.grad \+ term", "term"),
     ("missing 1/n", r"\(1 / r\.size\) \* ", ""),
     ("missing factor", r"\(2 \* r\)", "r"),
     ("overflow", r"shifted = logits - .*", "shifted = logits"),

@@ -13,7 +13,7 @@ from rich.pager import SystemPager
 from rich.text import Text
 
 from triptych.names import BOUNDARY, COLUMNS, DISPLAY_NAMES, TABLE
-from triptych.source import parse
+from triptych.source import differences, parse
 from triptych.source.align import Cell, Row
 from triptych.source.parse import Module, Section
 
@@ -158,6 +158,9 @@ def _section(
     rows = section.rows()
     panes = [_Pane(module, section, rows, i, dim_same) for i, module in enumerate(modules)]
     yield _rule(_name(section), _how_much_is_same(section, rows), width, signs)
+    if declared := differences.of(modules[0].concept).get(section.name):
+        for line in textwrap.wrap(declared.why, width):
+            yield Text(line, style="italic")
     if width < SIDE_BY_SIDE:
         for i, pane in enumerate(panes):
             if i:
