@@ -22,10 +22,6 @@ def _branch(x: Array) -> Array:
     return -x
 
 
-def _branch_cond(x: Array) -> Array:
-    return torch.cond(x > 0, lambda x: x**2, lambda x: -x, (x,))
-
-
 def _power(x: Array, n: int) -> Array:
     y = torch.ones_like(x)
     for _ in range(n):
@@ -42,14 +38,29 @@ class _Quadratic(nn.Module):
         return _quadratic(x)
 
 
-# made once: what is compiled is kept with the function. The backend "eager" runs the captured graph
-# operation by operation: what is captured is the subject here, and no C++ compiler is needed
-_captured_branch = torch.compile(
-    torch.func.grad_and_value(_branch), fullgraph=True, backend="eager"
-)
-_captured_branch_cond = torch.compile(_branch_cond, fullgraph=True, backend="eager")
-_captured_power = torch.compile(torch.func.grad_and_value(_power), backend="eager")
-_captured_recursion = torch.compile(torch.func.grad_and_value(_power_recursive), backend="eager")
+# made once: what is compiled is kept with the code of the function, so each has its own. The backend
+# "eager" runs the captured graph operation by operation: what is captured is the subject here, and
+# no C++ compiler is needed
+
+
+@torch.compile(fullgraph=True, backend="eager")
+def _captured_branch(x: Array) -> tuple[Array, Array]:
+    return torch.func.grad_and_value(_branch)(x)
+
+
+@torch.compile(fullgraph=True, backend="eager")
+def _captured_branch_cond(x: Array) -> Array:
+    return torch.cond(x > 0, lambda x: x**2, lambda x: -x, (x,))
+
+
+@torch.compile(backend="eager")
+def _captured_power(x: Array, n: int) -> tuple[Array, Array]:
+    return torch.func.grad_and_value(_power)(x, n)
+
+
+@torch.compile(backend="eager")
+def _captured_recursion(x: Array, n: int) -> tuple[Array, Array]:
+    return torch.func.grad_and_value(_power_recursive)(x, n)
 
 
 @checked

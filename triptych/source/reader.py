@@ -159,8 +159,8 @@ def _section(
     panes = [_Pane(module, section, rows, i, dim_same) for i, module in enumerate(modules)]
     yield _rule(_name(section), _how_much_is_same(section, rows), width, signs)
     if declared := differences.of(modules[0].concept).get(section.name):
-        for line in textwrap.wrap(declared.why, width):
-            yield Text(line, style="italic")
+        for sentence in textwrap.wrap(declared.why, width):
+            yield Text(sentence, style="italic")
     if width < SIDE_BY_SIDE:
         for i, pane in enumerate(panes):
             if i:
