@@ -38,9 +38,9 @@ class _Quadratic(nn.Module):
         return _quadratic(x)
 
 
-# made once: what is compiled is kept with the code of the function, so each has its own. The backend
-# "eager" runs the captured graph operation by operation: what is captured is the subject here, and
-# no C++ compiler is needed
+# made once: what is compiled is kept with the code of the function, so each has its own. The
+# backend "eager" runs the captured graph operation by operation: what is captured is the subject
+# here, and no C++ compiler is needed
 
 
 @torch.compile(fullgraph=True, backend="eager")
