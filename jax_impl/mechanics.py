@@ -12,8 +12,8 @@ from jaxtyping import Float
 from jax_impl import Count, checked
 
 
-def _affine(x: Array, w: Array, b: Array) -> Array:
-    return w * x + b
+def _affine(inputs: dict[str, Array]) -> Array:
+    return inputs["w"] * inputs["x"] + inputs["b"]
 
 
 def _quadratic(x: Array) -> Array:
@@ -28,14 +28,14 @@ def accumulate(
 
     `grad` returns a fresh gradient; what adds up is a sum of one's own, and a reset starts it anew.
 
-    Source: A-accumulate, A-reset, D-accumulate.
+    Source: document A, section 7.3; document D, accumulation.
     """
+    inputs = {"x": x, "w": w, "b": b}
     total = None
     readings = []
     for _ in range(times):
         # forward, backward
-        d_x, d_w, d_b = jax.grad(_affine, argnums=(0, 1, 2))(x, w, b)
-        grads = {"x": d_x, "w": d_w, "b": d_b}
+        grads = jax.grad(_affine)(inputs)
         total = grads if total is None else jax.tree.map(jnp.add, total, grads)
         readings.append(total)
         # reset
@@ -52,16 +52,13 @@ def reset_gradients(
 
     No state holds a gradient, so there is none to reset: one's own sum starts at zero or at none.
 
-    Source: A-reset.
+    Source: document A, section 7.3.
     """
-    # forward, backward
-    d_x, d_w, d_b = jax.grad(_affine, argnums=(0, 1, 2))(x, w, b)
+    inputs = {"x": x, "w": w, "b": b}
     # reset
-    total = {"x": d_x, "w": d_w, "b": d_b}
-    left = {name: None if set_to_none else jnp.zeros_like(total[name]) for name in total}
+    left = {name: None if set_to_none else jnp.zeros_like(leaf) for name, leaf in inputs.items()}
     # forward, backward
-    d_x, d_w, d_b = jax.grad(_affine, argnums=(0, 1, 2))(x, w, b)
-    grads = {"x": d_x, "w": d_w, "b": d_b}
+    grads = jax.grad(_affine)(inputs)
     return left, {name: g if left[name] is None else left[name] + g for name, g in grads.items()}
 
 
@@ -74,7 +71,7 @@ def vector_jacobian_product(
     Args:
         cotangent: v, one weight for each output; [1, 0, 0] picks the first row of J.
 
-    Source: A-vjp.
+    Source: document A, section 7.3, a vector output.
     """
     # forward
     _, pullback = jax.vjp(lambda x: x * x.sum(), x)
@@ -90,7 +87,7 @@ def backward_without_cotangent(x: Float[Array, " n"]) -> Float[Array, " n"]:
     Raises:
         TypeError: from JAX; `grad` is for scalars, and a vector of one element is none.
 
-    Source: A-vjp.
+    Source: document A, section 7.3, a vector output.
     """
     # forward, backward
     return jax.grad(lambda x: x * x.sum())(x)
@@ -103,7 +100,7 @@ def backward_twice(x: Float[Array, ""], *, retain_graph: bool) -> Float[Array, "
     The pullback owns what it needs and may be called any number of times: `retain_graph` has
     nothing to decide.
 
-    Source: A-retain.
+    Source: document A, section 7.3, a second backward pass.
     """
     # forward
     y, pullback = jax.vjp(_quadratic, x)
@@ -119,7 +116,7 @@ def backward_twice_additions(x: Float[Array, ""]) -> Float[Array, ""]:
 
     A pullback of additions alone keeps nothing; to its caller it is like any other.
 
-    Source: A-retain.
+    Source: document A, section 7.3, a second backward pass.
     """
     # forward
     y, pullback = jax.vjp(lambda x: x + x + 1, x)
@@ -135,11 +132,12 @@ def stop_gradient(x: Float[Array, ""]) -> tuple[Float[Array, ""], Float[Array, "
 
     `lax.stop_gradient` passes the value on and a derivative of 0 back.
 
-    Source: A-untracked.
+    Source: document A, section 7.3.
     """
 
     def graph(x: Array) -> Array:
-        return x * jax.lax.stop_gradient(x) + 3 * x + 1
+        c = jax.lax.stop_gradient(x)
+        return x * c + 3 * x + 1
 
     # forward, backward
     return jax.value_and_grad(graph)(x)
@@ -149,14 +147,16 @@ def stop_gradient(x: Float[Array, ""]) -> tuple[Float[Array, ""], Float[Array, "
 def paths(x: Float[Array, ""]) -> dict[str, Float[Array, ""]]:
     """What reaches x from y = a b through a = x + 2 alone, through b = x + 3 alone, and by both.
 
-    Source: A 7.4, A-product.
+    Source: document A, section 7.4.
     """
-    stop = jax.lax.stop_gradient
-    # forward, backward
-    through_a = jax.grad(lambda x: (x + 2) * stop(x + 3))(x)
-    through_b = jax.grad(lambda x: stop(x + 2) * (x + 3))(x)
-    both = jax.grad(lambda x: (x + 2) * (x + 3))(x)
-    return {"a": through_a, "b": through_b, "both": both}
+    # forward
+    a, pull_a = jax.vjp(lambda x: x + 2, x)
+    b, pull_b = jax.vjp(lambda x: x + 3, x)
+    y, pull_y = jax.vjp(lambda a, b: a * b, a, b)
+    # backward
+    d_a, d_b = pull_y(jnp.ones_like(y))
+    (through_a,), (through_b,) = pull_a(d_a), pull_b(d_b)
+    return {"a": through_a, "b": through_b, "both": through_a + through_b}
 
 
 @checked
@@ -169,7 +169,7 @@ def total_differential(
 ) -> Float[Array, ""]:
     """dy = dy/dw dw + dy/db db for y = w x + b, in forward mode.
 
-    Source: E-graph.
+    Source: document E, the total differential.
     """
     _, dy = jax.jvp(lambda w, b: w * x + b, (w, b), (dw, db))
     return dy

@@ -11,6 +11,15 @@ from numpy import ndarray as Array
 from numpy_ref import Count, checked
 
 
+def _affine_grads(inputs: dict[str, Array]) -> dict[str, Array]:
+    x, w, b = (inputs[name] for name in ("x", "w", "b"))
+    # forward
+    y = w * x + b
+    # backward
+    d_y = np.ones_like(y)
+    return {"x": d_y * w, "w": d_y * x, "b": d_y}
+
+
 @checked
 def accumulate(
     x: Float[Array, ""], w: Float[Array, ""], b: Float[Array, ""], *, times: Count, reset: bool
@@ -20,19 +29,20 @@ def accumulate(
     A backward pass gives a fresh gradient; what adds up is a sum of one's own, and a reset starts
     it anew.
 
-    Source: A-accumulate, A-reset, D-accumulate.
+    Source: document A, section 7.3; document D, accumulation.
     """
+    inputs = {"x": x, "w": w, "b": b}
     total = None
     readings = []
     for _ in range(times):
         # forward, backward
-        grads = _affine_grads(x, w, b)
+        grads = _affine_grads(inputs)
         total = grads if total is None else {name: total[name] + grads[name] for name in grads}
         readings.append(total)
         # reset
         if reset:
             total = None
-    return {name: np.stack([reading[name] for reading in readings]) for name in ("x", "w", "b")}
+    return {name: np.stack([reading[name] for reading in readings]) for name in inputs}
 
 
 @checked
@@ -43,14 +53,13 @@ def reset_gradients(
 
     No state holds a gradient, so there is none to reset: one's own sum starts at zero or at none.
 
-    Source: A-reset.
+    Source: document A, section 7.3.
     """
-    # forward, backward
-    total = _affine_grads(x, w, b)
+    inputs = {"x": x, "w": w, "b": b}
     # reset
-    left = {name: None if set_to_none else np.zeros_like(total[name]) for name in total}
+    left = {name: None if set_to_none else np.zeros_like(leaf) for name, leaf in inputs.items()}
     # forward, backward
-    grads = _affine_grads(x, w, b)
+    grads = _affine_grads(inputs)
     return left, {name: g if left[name] is None else left[name] + g for name, g in grads.items()}
 
 
@@ -63,7 +72,7 @@ def vector_jacobian_product(
     Args:
         cotangent: v, one weight for each output; [1, 0, 0] picks the first row of J.
 
-    Source: A-vjp.
+    Source: document A, section 7.3, a vector output.
     """
     # forward: s = sum(x), y = x s
     s = np.sum(x)
@@ -80,7 +89,7 @@ def backward_without_cotangent(x: Float[Array, " n"]) -> Float[Array, " n"]:
 
     Nothing objects: a 1 in the cotangent's place broadcasts, and out comes the gradient of sum(y).
 
-    Source: A-vjp.
+    Source: document A, section 7.3, a vector output.
     """
     # forward: s = sum(x), y = x s
     s = np.sum(x)
@@ -95,32 +104,31 @@ def backward_without_cotangent(x: Float[Array, " n"]) -> Float[Array, " n"]:
 def backward_twice(x: Float[Array, ""], *, retain_graph: bool) -> Float[Array, ""]:
     """The sum of two backward passes through one forward pass of y = x**2 + 3 x + 1.
 
-    What the backward pass needs, x, is a variable: `retain_graph` has nothing to decide.
+    What the backward pass needs, x, is a variable that is still there: a second pass gives the same
+    again, and `retain_graph` has nothing to decide.
 
-    Source: A-retain.
+    Source: document A, section 7.3, a second backward pass.
     """
     # forward
     y = x**2 + 3 * x + 1
     # backward
     d_y = np.ones_like(y)
-    first = d_y * (2 * x + 3)
-    second = d_y * (2 * x + 3)
-    return first + second
+    d_x = d_y * (2 * x + 3)
+    return d_x + d_x
 
 
 @checked
 def backward_twice_additions(x: Float[Array, ""]) -> Float[Array, ""]:
     """The sum of two backward passes through y = x + x + 1, whose derivative 2 needs no x.
 
-    Source: A-retain.
+    Source: document A, section 7.3, a second backward pass.
     """
     # forward
     y = x + x + 1
     # backward
     d_y = np.ones_like(y)
-    first = d_y + d_y
-    second = d_y + d_y
-    return first + second
+    d_x = d_y + d_y
+    return d_x + d_x
 
 
 @checked
@@ -129,7 +137,7 @@ def stop_gradient(x: Float[Array, ""]) -> tuple[Float[Array, ""], Float[Array, "
 
     The chain rule leaves out the term by c.
 
-    Source: A-untracked.
+    Source: document A, section 7.3.
     """
     c = x
     # forward
@@ -144,15 +152,17 @@ def stop_gradient(x: Float[Array, ""]) -> tuple[Float[Array, ""], Float[Array, "
 def paths(x: Float[Array, ""]) -> dict[str, Float[Array, ""]]:
     """What reaches x from y = a b through a = x + 2 alone, through b = x + 3 alone, and by both.
 
-    Source: A 7.4, A-product.
+    Source: document A, section 7.4.
     """
     # forward
     a = x + 2
     b = x + 3
+    y = a * b
     # backward
-    d_a = b
-    d_b = a
-    return {"a": d_a, "b": d_b, "both": d_a + d_b}
+    d_y = np.ones_like(y)
+    d_a, d_b = d_y * b, d_y * a
+    through_a, through_b = d_a, d_b
+    return {"a": through_a, "b": through_b, "both": through_a + through_b}
 
 
 @checked
@@ -165,17 +175,9 @@ def total_differential(
 ) -> Float[Array, ""]:
     """dy = dy/dw dw + dy/db db for y = w x + b, in forward mode.
 
-    Source: E-graph.
+    Source: document E, the total differential.
     """
     return dw * x + db
-
-
-def _affine_grads(x: Array, w: Array, b: Array) -> dict[str, Array]:
-    # forward
-    y = w * x + b
-    # backward
-    d_y = np.ones_like(y)
-    return {"x": d_y * w, "w": d_y * x, "b": d_y}
 
 
 if __name__ == "__main__":

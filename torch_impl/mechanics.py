@@ -11,6 +11,10 @@ from torch import Tensor as Array
 from torch_impl import Count, checked
 
 
+def _affine(inputs: dict[str, Array]) -> Array:
+    return inputs["w"] * inputs["x"] + inputs["b"]
+
+
 @checked
 def accumulate(
     x: Float[Array, ""], w: Float[Array, ""], b: Float[Array, ""], *, times: Count, reset: bool
@@ -20,14 +24,14 @@ def accumulate(
     `backward` adds to `.grad`, so without a reset it grows: g, 2 g, 3 g. It adds in place:
     whoever keeps a reading copies it.
 
-    Source: A-accumulate, A-reset, D-accumulate.
+    Source: document A, section 7.3; document D, accumulation.
     """
     inputs = {"x": x, "w": w, "b": b}
     inputs = {name: leaf.detach().requires_grad_() for name, leaf in inputs.items()}
     readings: dict[str, list[Array]] = {name: [] for name in inputs}
     for _ in range(times):
         # forward
-        y = inputs["w"] * inputs["x"] + inputs["b"]
+        y = _affine(inputs)
         # backward
         y.backward()
         for name, leaf in inputs.items():
@@ -47,12 +51,12 @@ def reset_gradients(
 
     `zero_()` leaves zeros; `= None`, and today's `zero_grad()`, leave none.
 
-    Source: A-reset.
+    Source: document A, section 7.3.
     """
     inputs = {"x": x, "w": w, "b": b}
     inputs = {name: leaf.detach().requires_grad_() for name, leaf in inputs.items()}
     # forward, backward
-    (inputs["w"] * inputs["x"] + inputs["b"]).backward()
+    _affine(inputs).backward()
     # reset
     for leaf in inputs.values():
         if set_to_none:
@@ -61,7 +65,7 @@ def reset_gradients(
             leaf.grad.zero_()
     left = {name: None if set_to_none else leaf.grad.clone() for name, leaf in inputs.items()}
     # forward, backward
-    (inputs["w"] * inputs["x"] + inputs["b"]).backward()
+    _affine(inputs).backward()
     return left, {name: leaf.grad for name, leaf in inputs.items()}
 
 
@@ -74,7 +78,7 @@ def vector_jacobian_product(
     Args:
         cotangent: v, one weight for each output; [1, 0, 0] picks the first row of J.
 
-    Source: A-vjp.
+    Source: document A, section 7.3, a vector output.
     """
     x = x.detach().requires_grad_()
     # forward
@@ -91,7 +95,7 @@ def backward_without_cotangent(x: Float[Array, " n"]) -> Float[Array, " n"]:
     Raises:
         RuntimeError: from PyTorch, which makes up a cotangent only where y has one element.
 
-    Source: A-vjp.
+    Source: document A, section 7.3, a vector output.
     """
     x = x.detach().requires_grad_()
     # forward
@@ -108,7 +112,7 @@ def backward_twice(x: Float[Array, ""], *, retain_graph: bool) -> Float[Array, "
     Raises:
         RuntimeError: from PyTorch, if not `retain_graph`: the first pass freed the saved x.
 
-    Source: A-retain.
+    Source: document A, section 7.3, a second backward pass.
     """
     x = x.detach().requires_grad_()
     # forward
@@ -125,7 +129,7 @@ def backward_twice_additions(x: Float[Array, ""]) -> Float[Array, ""]:
 
     Additions save nothing, so nothing is missed the second time and nothing raises.
 
-    Source: A-retain.
+    Source: document A, section 7.3, a second backward pass.
     """
     x = x.detach().requires_grad_()
     # forward
@@ -140,13 +144,14 @@ def backward_twice_additions(x: Float[Array, ""]) -> Float[Array, ""]:
 def stop_gradient(x: Float[Array, ""]) -> tuple[Float[Array, ""], Float[Array, ""]]:
     """y = x c + 3 x + 1 with c = x held constant: the value of the quadratic, but dy/dx = c + 3.
 
-    `detach` shares the value and leaves the graph behind.
+    c is x without its record: `detach` shares the value and leaves the graph behind.
 
-    Source: A-untracked.
+    Source: document A, section 7.3.
     """
     x = x.detach().requires_grad_()
+    c = x.detach()
     # forward
-    y = x * x.detach() + 3 * x + 1
+    y = x * c + 3 * x + 1
     # backward
     y.backward()
     return y.detach(), x.grad
@@ -156,7 +161,7 @@ def stop_gradient(x: Float[Array, ""]) -> tuple[Float[Array, ""], Float[Array, "
 def paths(x: Float[Array, ""]) -> dict[str, Float[Array, ""]]:
     """What reaches x from y = a b through a = x + 2 alone, through b = x + 3 alone, and by both.
 
-    Source: A 7.4, A-product.
+    Source: document A, section 7.4.
     """
     x = x.detach().requires_grad_()
     # forward
@@ -181,7 +186,7 @@ def total_differential(
 ) -> Float[Array, ""]:
     """dy = dy/dw dw + dy/db db for y = w x + b, in forward mode.
 
-    Source: E-graph.
+    Source: document E, the total differential.
     """
     return torch.func.jvp(lambda w, b: w * x + b, (w, b), (dw, db))[1]
 

@@ -13,7 +13,7 @@ SLOW = ("compiled_network", "compiled_step", "compiled_loop")
 
 def case(dtype: np.dtype) -> Any:
     rng = np.random.default_rng(0)
-    x, t = rng.normal(size=(64, 4)).astype(dtype), rng.integers(0, 3, 64)
+    x, t = rng.normal(size=(64, 4)).astype(dtype), rng.integers(0, 3, 64).astype(np.int32)
     return data.classifier_start(dtype=str(dtype)), x, t, data.batches(64, 16, 2)
 
 

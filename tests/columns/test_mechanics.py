@@ -387,6 +387,11 @@ def test_the_engine_walks_a_diamond_and_a_layer(column: Any, dtype: np.dtype) ->
     d.backward()
     same({"d": d.value, "c": c.value}, {"d": 8, "c": 6}, dtype)  # D-shared
     same({"c": c.grad, "a": a.grad, "b": b.grad}, {"c": 1, "a": 4, "b": 2}, dtype)
+    a.value = np.array(5, dtype)
+    for made in (c, d):  # the record is a program, too
+        made.forward()
+    same({"d": d.value, "c": c.value}, {"d": 20, "c": 15}, dtype)
+    a.value = np.array(2, dtype)
     d.backward()  # afresh: nothing is left of the first pass
     same({"a": a.grad, "b": b.grad}, {"a": 4, "b": 2}, dtype)
     x = var(np.array([[1, 2], [3, 4], [5, 6]], dtype), tracked=True)

@@ -60,7 +60,7 @@ def test_the_mistakes_that_people_make_are_among_them() -> None:
         "numpy_ref/linear_layer.py loss_and_grads, missing 1/n: d_r = (2 * r)",
         "torch_impl/classifier.py fit, off by one: for rows in batches[1:]:",
         "jax_impl/linear_layer.py mse_loss, wrong function: return jnp.sum((y - t) ** 2)",
-        "jax_impl/mechanics.py stop_gradient, stop gradient: return x * (x) + 3 * x + 1",
+        "jax_impl/mechanics.py stop_gradient, stop gradient: c = (x)",
     } <= names
 
 
