@@ -3,6 +3,7 @@
 import contextlib
 import textwrap
 from collections.abc import Sequence
+from itertools import groupby
 from typing import NamedTuple
 
 from rich.console import Console
@@ -27,8 +28,8 @@ from triptych.names import DISPLAY_NAMES
 
 WIDE = 110
 """The narrowest terminal on which each column of the project gets one of the table."""
-STACKED = 76
-"""Below it, a claim is written over several lines."""
+NARROW = 76
+"""Below it, the name of a claim stands above the claim."""
 WIDEST = 160
 
 
@@ -67,27 +68,10 @@ def table(results: Sequence[Result], console: Console) -> None:
     """
     signs = _ASCII if console.options.ascii_only else _UNICODE
     width = min(console.width, WIDEST)
-    rows = list(by_claim(results).values())
-    widths = _widths(rows, width)
-    section: str | None = None
-    about: tuple[str, str] | None = None
-    for row in rows:
-        claim = row[0].claim
-        if claim.section != section:
-            section, about = claim.section, None
-            console.print()
-            console.print(_rule(section, width, signs))
-            if width >= STACKED:
-                console.print(_grid(_header(row, width), widths))
-        if (claim.source, claim.about) != about:
-            about = (claim.source, claim.about)
-            heading = f"{claim.source:<5}  {claim.about}".rstrip()
-            lines = textwrap.wrap(heading, width, subsequent_indent=" " * 7)
-            console.print(Text("\n".join(lines), style="bold"))
-        if width < STACKED:
-            _stacked(row, console, width, signs)
-        else:
-            console.print(_grid(_cells(row, width, signs), widths))
+    for section, rows in groupby(by_claim(results).values(), lambda row: row[0].claim.section):
+        console.print()
+        console.print(_rule(section, width, signs))
+        console.print(_section(list(rows), width, signs))
     console.print()
     legend = (
         f"{signs.holds} as printed   {signs.misprint} erratum: the document is wrong, "
@@ -95,6 +79,42 @@ def table(results: Sequence[Result], console: Console) -> None:
         f"{signs.wrong} WRONG: unexpected"
     )
     console.print(_folded(legend, width, "dim"))
+
+
+def _section(rows: Sequence[Sequence[Result]], width: int, signs: _Signs) -> Table:
+    """A line for each claim: its name, what it says, as printed, and what the columns give.
+
+    Where there is room each column has a place of its own; where there is little, the name of a
+    claim stands above it.
+    """
+    wide, narrow = width >= WIDE, width < NARROW
+    names = [DISPLAY_NAMES[r.column] for r in rows[0]] if wide else []
+    grid = Table(
+        box=None, width=width, padding=(0, 1, 0, 0), pad_edge=False, header_style="not bold dim"
+    )
+    if not narrow:
+        grid.add_column("id", no_wrap=True)
+    grid.add_column("claim", ratio=3, overflow="fold")
+    grid.add_column("printed", ratio=2, overflow="fold")
+    for name in names or ["columns"]:
+        grid.add_column(name, ratio=2, overflow="fold")
+    if wide:
+        grid.add_column("verdict", no_wrap=True)
+    about: tuple[str, str] | None = None
+    for row in rows:
+        claim, verdict = row[0].claim, overall(row)
+        if (claim.source, claim.about) != about:
+            about = (claim.source, claim.about)
+            heading = about if not narrow else (" ".join(about),)
+            if claim.about:
+                grid.add_row(*(Text(word, style="bold") for word in heading))
+        shown = Text(claim.id, style=_style(verdict))
+        what = Text(claim.what)
+        cells = [Text("\n").join([shown, what])] if narrow else [shown, what]
+        cells.append(_printed(claim, verdict, signs))
+        cells += [_result(r, signs) for r in row] if wide else [_results(row, signs)]
+        grid.add_row(*cells, *([Text(verdict, style=_style(verdict))] if wide else []))
+    return grid
 
 
 def explain(name: str, console: Console, results: Sequence[Result] = ()) -> None:
@@ -181,33 +201,6 @@ def _rule(title: str, width: int, signs: _Signs) -> Text:
     return rule
 
 
-def _widths(rows: Sequence[Sequence[Result]], width: int) -> list[int]:
-    """The widths of the cells: id, claim, printed, then the columns and the verdict."""
-    ids = max((len(row[0].claim.id) for row in rows), default=0)
-    if width < WIDE:
-        rest = width - ids - 3
-        return [ids, rest * 2 // 5, rest - rest * 2 // 5 - rest * 3 // 10, rest * 3 // 10]
-    count = max((len(row) for row in rows), default=0)
-    rest = width - ids - len(ERRATUM) - 3 - count
-    each = rest // (count + 3)
-    if rest > 14 * (count + 2) + 14:  # room for RuntimeError
-        each = max(each, 14)
-    return [ids, rest - each * (count + 1), each, *[each] * count, len(ERRATUM)]
-
-
-def _grid(cells: Sequence[Text | str], widths: Sequence[int]) -> Table:
-    grid = Table.grid(padding=(0, 1, 0, 0))
-    for width in widths:
-        grid.add_column(width=width, overflow="fold")
-    grid.add_row(*cells)
-    return grid
-
-
-def _header(row: Sequence[Result], width: int) -> list[Text]:
-    names = [DISPLAY_NAMES[r.column] for r in row] + ["verdict"] if width >= WIDE else ["columns"]
-    return [Text(name, style="dim") for name in ("id", "claim", "printed", *names)]
-
-
 def _sign(verdict: str, signs: _Signs) -> str:
     """The sign of a claim as a whole; in a column an erratum has another, beside what is true."""
     return signs.misprint if verdict == ERRATUM else signs.of(verdict)
@@ -221,16 +214,6 @@ def _printed(claim: Claim, verdict: str, signs: _Signs) -> Text:
     if verdict != ERRATUM:
         return Text(claim.printed)
     return Text.assemble(f"{signs.misprint} ", (claim.printed, "strike"), style="red")
-
-
-def _cells(row: Sequence[Result], width: int, signs: _Signs) -> list[Text]:
-    claim = row[0].claim
-    verdict = overall(row)
-    cells = [Text(claim.id, style=_style(verdict)), Text(claim.what)]
-    cells.append(_printed(claim, verdict, signs))
-    if width >= WIDE:
-        return [*cells, *(_result(r, signs) for r in row), Text(verdict, style=_style(verdict))]
-    return [*cells, _results(row, signs)]
 
 
 def _result(r: Result, signs: _Signs) -> Text:
@@ -252,16 +235,3 @@ def _results(row: Sequence[Result], signs: _Signs) -> Text:
         line.append(f" {DISPLAY_NAMES[r.column]}", style="not bold dim default")
         lines.append(line)
     return Text("\n").join(lines)
-
-
-def _stacked(row: Sequence[Result], console: Console, width: int, signs: _Signs) -> None:
-    claim = row[0].claim
-    verdict = overall(row)
-    word = f"  {verdict}" if verdict in (ERRATUM, WRONG) else ""
-    console.print(Text(claim.id + word, style=_style(verdict)))
-    grid = Table.grid(padding=(0, 1, 0, 0))
-    for cell in (1, width * 2 // 5, width * 3 // 10):
-        grid.add_column(width=cell, overflow="fold")
-    grid.add_column(width=width - 4 - width * 2 // 5 - width * 3 // 10, overflow="fold")
-    grid.add_row("", Text(claim.what), _printed(claim, verdict, signs), _results(row, signs))
-    console.print(grid)
