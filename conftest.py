@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-GIVEN = dict(os.environ)
-"""Before tests/conftest.py sets what makes tests repeatable: it would slow a benchmark."""
-TOLD = "TRIPTYCH_THREADS"
-"""Set, in the process whose thread pools have been told, to their number of threads."""
+ENVIRONMENT_AT_START = dict(os.environ)
+"""The environment before tests/conftest.py makes tests repeatable, which would slow a benchmark."""
+THREADS_SET = "TRIPTYCH_THREADS"
+"""This variable is set in the process that was started again with its numbers of threads fixed."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -45,7 +45,9 @@ def pytest_cmdline_main(config: pytest.Config) -> None:
     option = config.option
     whole = config.args_source == pytest.Config.ArgsSource.TESTPATHS
     alone = config.getoption("benchmark_only", False) or option.usepdb or option.capture == "no"
-    if "PYTEST_XDIST_WORKER" in os.environ:  # one of them: it must not begin more
+    if (
+        "PYTEST_XDIST_WORKER" in os.environ
+    ):  # this is one of the workers: it must not start workers of its own
         return
     if not whole or alone or getattr(option, "numprocesses", 0) is not None:
         return
@@ -60,17 +62,17 @@ def pytest_configure(config: pytest.Config) -> None:
     if not config.getoption("benchmark_only", False):
         return
     os.environ.clear()
-    os.environ.update(GIVEN)
+    os.environ.update(ENVIRONMENT_AT_START)
     # the report takes the place of pytest-benchmark's own table
     config.option.benchmark_quiet = True
     from benchmarks import machine
     from triptych import column
 
     threads = config.getoption("--threads") or machine.usable_cores()
-    if os.environ.get(TOLD) == str(threads):
+    if os.environ.get(THREADS_SET) == str(threads):
         return
     try:
-        environment = machine.with_threads(threads) | {TOLD: str(threads)}
+        environment = machine.with_threads(threads) | {THREADS_SET: str(threads)}
         if config.getoption("--deterministic"):
             environment |= column.repeatable()
     except ValueError as error:

@@ -175,11 +175,11 @@ def _donating(column: Column, rate: float) -> Any:
 def step_case(column: str, mode: str, batch: int, optimizer: str = "sgd", **kwargs: Any) -> Case:
     """A training step on rows of order 1."""
     dtype = kwargs.get("dtype", "float32")
-    # an un-jitted step takes as long as a whole loop; few are enough
+    # An un-jitted step takes as long as a whole compiled loop, so few steps are enough.
     steps = 10 if mode == "un-jitted" else steps_of(batch)
     epochs = 1
     if column == "scikit-learn":
-        # `fit` has much to do with every row before its first step: few rows, many epochs
+        # `fit` prepares every row before its first step, so few rows and many epochs are timed.
         steps, epochs = min(steps, max(4, 2**15 // batch)), 20
     count = classifier_step(SIZES, batch, NUMBERS[dtype], optimizer=optimizer)
 
@@ -258,7 +258,7 @@ def twin_case(column: str, mode: str, *, dtype: str = "float32", **kwargs: Any) 
         start, x, t, batches = (placed(column, value, dtype) for value in given)
 
         def check() -> Any:
-            # the update is too small beside a bfloat16 weight to tell: look at the gradient too
+            # Beside a bfloat16 weight the update is too small to see: compare the gradient too.
             trained = column.synchronize(target.run(*target.start()))
             rows = batches[0]
             return trained, column.classifier.loss_and_grads(start, x[rows], t[rows])[1]

@@ -10,7 +10,7 @@ from triptych import column, trees
 from triptych.agreement.measures import Unit
 from triptych.column import Column
 
-FEWEST, MOST = 7, 500  # rounds: enough for quartiles, and no more than tell anything new
+FEWEST, MOST = 7, 500  # rounds: enough for quartiles; more would tell nothing new
 
 EPS = {
     "float64": 2.0**-52,

@@ -25,8 +25,8 @@ LIMIT = 300
 def unchecked(column: Column, function: Callable[..., Any]) -> Callable[..., Any]:
     """The same function, with the column's input checks done before the clock starts.
 
-    Every argument of a task has been through the checks when its agreement was measured. Functions
-    called from within a public one are not checked again, so this makes a public one of no rules.
+    Every argument of a task was checked when its agreement was measured. A column checks only the
+    outermost call, so the function is called here from within one that has no rules of its own.
     """
 
     @column.checked  # type: ignore[untyped-decorator]

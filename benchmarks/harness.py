@@ -86,7 +86,7 @@ def check(case: Case, target: Target) -> dict[str, Any]:
         raise InvalidRow(f"outputs {sorted(found)} are not {sorted(expected)}")
     worst = 0.0
     for name, value in expected.items():
-        # in eps of the dtype that computed, whatever the two are stored in
+        # The distance counts in eps of the dtype that computed, not of the one that stores it.
         scale = EPS[case.dtype] / EPS["float64"] if target.unit == "eps" else 1.0
         try:
             apart = distance(name, found[name].astype(float), value.astype(float), target.unit)
@@ -160,7 +160,7 @@ def measure(case: Case, benchmark: Any, threads: int, budget: float = BUDGET) ->
             rounds=rounds_in(budget, seconds),
         )
         if compilations() != before or unfinished(result):
-            # pytest-benchmark leaves out of its results what has an error
+            # pytest-benchmark leaves a benchmark with an error out of its results.
             benchmark.has_error = True
             raise InvalidRow("something was compiled, or left undone, inside the timed rounds")
     benchmark.group = case.task

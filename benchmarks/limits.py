@@ -68,8 +68,8 @@ def binding_limit(
         for limit in here
         if limit["quantity"] == "flops" and limit["dtype"] == info["dtype"]
     ]
-    # a step finds in a cache what fits there, as a triad of that size does; a number is written
-    # once and read once or twice, so about a third of the bytes has to fit
+    # What fits into a cache is found there, in a step as in a triad of that size. A number is
+    # written once and read once or twice, so about a third of the bytes has to fit.
     memory = [
         limit["value"]
         for limit in here

@@ -122,7 +122,7 @@ def mlp_classifier(
         )  # fmt: skip
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)
-            # one pass makes every attribute; the start is then put in the place of what it learned
+            # The first pass creates the attributes; the start then replaces what it has learned.
             net.fit(x, t)
         net.coefs_ = [start[f"{layer}.weight"].T.copy() for layer in LAYERS]
         net.intercepts_ = [start[f"{layer}.bias"].copy() for layer in LAYERS]

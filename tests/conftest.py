@@ -17,9 +17,10 @@ from triptych.agreement.tables import agreement_table
 from triptych.column import Column, precision, repeatable
 from triptych.names import COLUMNS
 
-# Matrices so small gain nothing from threads; on a busy machine these only wait for each other.
+# Such small matrices gain nothing from threads, which on a busy machine wait for each other.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
-# For CUDA, and read when it starts: the same bits in each run, and memory left for the other one.
+# CUDA reads these when it starts. They give the same bits in each run, and leave memory to the
+# other framework.
 os.environ.update(repeatable())
 os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
 
@@ -146,7 +147,8 @@ def agree(request: pytest.FixtureRequest) -> Agree:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    # torch's own forward mode and compiler use its deprecated torch.jit; -W error must not see it
+    # PyTorch's own forward mode and compiler use its deprecated torch.jit. With -W error that would
+    # fail our tests for a warning that is not ours.
     known = pytest.mark.filterwarnings("ignore:.torch.jit.script(_method)?. is:DeprecationWarning")
     for item in items:
         item.add_marker(known)

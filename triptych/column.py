@@ -32,7 +32,7 @@ class Column:
             return self.give_out(run(*self.take_in(args), **self.take_in(kwargs)))
 
     def at_home(self) -> contextlib.AbstractContextManager[None]:
-        """New arrays are made here too; JAX makes them on its default device, a GPU if any."""
+        """Within it, new arrays are made on this device; JAX would make them on its default one."""
         if self.name != "jax_impl":
             return contextlib.nullcontext()
         import jax

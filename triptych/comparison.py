@@ -88,7 +88,7 @@ def _measure(
     console: Console, dtypes: Sequence[str], device: str, concept: str | None
 ) -> list[Row]:
     chosen = [e for e in EXHIBITS if concept in (None, e.concept)]
-    total = len(chosen) * len(dtypes) * len(COLUMNS)  # and so many pairs
+    total = len(chosen) * len(dtypes) * len(COLUMNS)  # three columns make three pairs
     with _progress(console) as progress:
         task = progress.add_task("three columns, every concept", total=total)
         rows = []

@@ -110,7 +110,7 @@ def _start(job: Sequence[str], file: Path) -> str:
     path = os.pathsep.join([str(ROOT), str(ROOT / "docs"), str(Path(__file__).parent)])
     done = subprocess.run(
         [sys.executable, __file__, *job, str(file)],
-        # one thread each: the jobs share the cores, and threads that wait for each other cost both
+        # The jobs share the cores: with more than one thread each they would wait for each other.
         env=os.environ | {"PYTHONPATH": path, "JAX_PLATFORMS": "cpu", "OMP_NUM_THREADS": "1"},
         capture_output=True, text=True, check=False,
     )  # fmt: skip

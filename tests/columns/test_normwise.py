@@ -2,8 +2,8 @@
 
 On well-conditioned batches flat bounds hold: 8 eps for the loss, 16 eps for a gradient. Batches
 drawn at random cancel, saturate and overflow them; there the running error bound of `oracle` holds,
-element by element. It is no empty promise: a wrong class in one row exceeds it, and so does
-float32 where float64 is asked for.
+element by element. It is narrow enough to find mistakes: one row with a wrong class
+exceeds it, and so does float32 where float64 is asked for.
 
 `pytest -m slow tests/columns/test_normwise.py -k random_seeds --random-runs 50` draws anew: 50
 runs, each with a seed of its own, which is printed.

@@ -24,7 +24,7 @@ def assert_flat(
 ) -> None:
     (loss, grads), (its_loss, its_grads) = found, reference
     assert loss.shape == its_loss.shape == ()
-    # a loss near 0 is a difference of numbers of order 1: normwise with a 1 beside it
+    # A loss near 0 is a small difference of numbers of order 1; the 1 beside it sets the scale.
     beside = [np.array([1, value], value.dtype) for value in (loss, its_loss)]
     agree("classifier", "loss, beside 1", pair, *beside, LOSS, "eps", device=device)
     assert grads.keys() == its_grads.keys()

@@ -21,8 +21,8 @@ TRAINED: dict[tuple[str, str], dict[int, float]] = {
 """How far a parameter of 4-16-8-3 may be from another column's, by steps; absolute.
 
 For batches of 32 rows of order 1, rate 0.1 for SGD and 0.01 for Adam. Measured, not derived: up to
-100 steps it is 4 to 12 times the worst of 100 seeds. 1000 steps may add up what each one may. In
-float32 a thousand steps have no bound: once a ReLU lets a row pass in one column and not in the
+100 steps it is 4 to 12 times the worst of 100 seeds. For 1000 steps the bound is a thousand times
+that of one step. In float32 a thousand steps have no bound: once a ReLU lets a row pass in one column and not in the
 other, the two go their own ways.
 """
 

@@ -151,7 +151,8 @@ def _params(run: Callable[[Column, str], Any]) -> Callable[[Column, str], Named]
 
 
 def _loss(column: Column, dtype: str) -> Named:
-    # a loss near 0 is a difference of numbers of order 1: normwise with a 1 beside it
+    # A loss near 0 is a small difference of numbers of order 1. The 1 beside it sets the scale at
+    # which the loss is compared.
     loss = column.call("classifier", "loss", *sample(dtype))
     return {"1, loss": np.array([1, loss], loss.dtype)}
 
@@ -178,14 +179,14 @@ def _on_disk(column: Column, dtype: str) -> Named:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "params.safetensors"
         column.call("parameters", "save", path, data.classifier_start(dtype=dtype))
-        # read by the reference: what this column wrote
+        # NumPy's column reads what this column has written.
         return Column("numpy_ref").call("parameters", "load", path)
 
 
 def _loop(column: Column, dtype: str) -> Named:
-    # the tests hold every form to this bound
+    # The tests compare every form of the loop by this bound; here one form is enough.
     params, x, t = sample(dtype, 320)
-    compiled = column.name == "jax_impl"  # PyTorch's compiler takes 20 s for it
+    compiled = column.name == "jax_impl"  # PyTorch's compiler takes 20 s for the loop
     form = "compiled_loop" if compiled else "as_written"
     rows = data.batches(320, 32, 1)
     return column.call("execution", form, params, x, t, rows, learning_rate=0.1)[0]
@@ -263,7 +264,8 @@ def last_params(descent: Callable[[str], bounds.Descent]) -> Bound:
 EXACT = fixed(0)
 # Four times the worst of 100 seeds, for 32 rows of order 1: sums of up to 32 terms, exp and log.
 LOSS, GRADIENTS = fixed(8), fixed(16)
-# From m = v = 0, each column rounds (1 - beta2) g g three times, half an eps each, and else less.
+# From m = v = 0, each column rounds (1 - beta2) g g three times, by half an eps each time; every
+# other quantity of the step is rounded less often.
 ADAM_STEP = fixed(3)
 
 EXHIBITS = (
@@ -274,7 +276,7 @@ EXHIBITS = (
     Exhibit("linear_layer", "loss, gradients", _layer_step, "eps", first_step(layer_descent)),
     Exhibit("linear_layer", "1000 losses", _losses(_layer_run), "eps", all_losses(layer_descent)),
     Exhibit("linear_layer", "1000 steps", _params(_layer_run), "eps", last_params(layer_descent)),
-    # NumPy's order of operations is autograd's
+    # NumPy computes in the order in which autograd does, so the bits are equal.
     Exhibit(
         "linear_regression", "100 losses", _losses(_line_run), "eps", all_losses(line_descent), True
     ),

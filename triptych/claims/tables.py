@@ -202,7 +202,7 @@ def _rule(title: str, width: int, signs: _Signs) -> Text:
 
 
 def _sign(verdict: str, signs: _Signs) -> str:
-    """The sign of a claim as a whole; in a column an erratum has another, beside what is true."""
+    """The sign of a whole claim: a misprint is crossed, and the columns show what is true."""
     return signs.misprint if verdict == ERRATUM else signs.of(verdict)
 
 

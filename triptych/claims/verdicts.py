@@ -25,8 +25,9 @@ from triptych.column import Column, missing
 from triptych.names import COLUMNS, DISPLAY_NAMES, UnknownNameError
 
 HOLDS, DIFFERS, ERRATUM, WRONG, MISSING = "holds", "differs", "erratum", "WRONG", "not installed"
-"""The verdicts: as printed; otherwise, as claims.toml says of this column; otherwise, since the
-document is wrong; not what claims.toml expects; the framework is not there."""
+"""HOLDS: the column gives what is printed. DIFFERS: it gives what claims.toml says of this column.
+ERRATUM: it gives what claims.toml says is true, and the document is wrong. WRONG: it gives anything
+else. MISSING: the framework is not installed."""
 SHOWN = "shown"
 """In the place of a verdict, of a value that no document prints."""
 

@@ -4,8 +4,8 @@ A results file is pytest-benchmark's JSON. What the harness of `benchmarks/` add
 `machine_info["triptych"]` (the machine, versions and flags, the limits measured, what could not
 run) and in each benchmark's `extra_info`. Files whose machine, versions, flags and commit are equal
 form one set-up, named A, B, ..., and their rows merge; rows of two set-ups never do. A row that
-several runs of a set-up have measured is pooled: a process has its luck with memory and with its
-neighbours, and the rounds of one run say nothing about it. Ratios stay within a run: what slows a
+several runs of a set-up have measured is pooled: how memory was laid out and what else the machine
+did differs from run to run, and the rounds of a single run cannot show it. Ratios stay within a run: what slows a
 whole run down leaves them as they are.
 
 A row that is not `ok` is stripped of everything measured where it is read, so that no later step
@@ -189,7 +189,8 @@ def merge(results: Sequence[dict[str, Any]], baseline: str | None = None) -> Res
                 floor = limit["quantity"] == "dispatch"
                 about = limit["column" if floor else "dtype"]
                 at = _side(letter, limit), limit["quantity"], about
-                # the columns multiply matrices too; the machine can what the best of them can
+                # Each column multiplies matrices to find the peak rate; the best of them is the
+                # machine's.
                 limits[at] = max(float(limit["value"]), 0 if floor else limits.get(at, 0))
         except (KeyError, TypeError, ValueError) as error:
             raise ResultsError(f"malformed limits or not_run: {error!r}") from None

@@ -18,8 +18,8 @@ LEGEND = (
     "floor (the empty compiled step; in a whole loop, a K-th of one).",
     "CPU/GPU: above 1 the GPU is faster; compile: before the first step, PyTorch's with the import "
     "of its compiler and one step; even: compiling has paid after so many steps.",
-    "host memory: growth of the process while the row warmed up, beyond what earlier rows have "
-    "left to it (empty: none): it does not compare columns.",
+    "host memory: how much the process grew while the row warmed up. Memory that earlier rows have "
+    "freed is used first, so the number does not compare columns; empty: it did not grow.",
 )
 FIT_LEGEND = (
     "time = overhead + cost per row x batch, by least squares of the relative error, neither "
