@@ -22,8 +22,8 @@ TRAINED: dict[tuple[str, str], dict[int, float]] = {
 
 For batches of 32 rows of order 1, rate 0.1 for SGD and 0.01 for Adam. Measured, not derived: up to
 100 steps it is 4 to 12 times the worst of 100 seeds. For 1000 steps the bound is a thousand times
-that of one step. In float32 a thousand steps have no bound: once a ReLU lets a row pass in one column and not in the
-other, the two go their own ways.
+that of one step. In float32 a thousand steps have no bound: once a ReLU lets a row pass in one
+column and not in the other, the two go their own ways.
 """
 
 

@@ -5,8 +5,8 @@ A results file is pytest-benchmark's JSON. What the harness of `benchmarks/` add
 run) and in each benchmark's `extra_info`. Files whose machine, versions, flags and commit are equal
 form one set-up, named A, B, ..., and their rows merge; rows of two set-ups never do. A row that
 several runs of a set-up have measured is pooled: how memory was laid out and what else the machine
-did differs from run to run, and the rounds of a single run cannot show it. Ratios stay within a run: what slows a
-whole run down leaves them as they are.
+did differs from run to run, and the rounds of a single run cannot show it. Ratios stay within a
+run: what slows a whole run down leaves them as they are.
 
 A row that is not `ok` is stripped of everything measured where it is read, so that no later step
 can show a time for it.
