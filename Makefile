@@ -97,7 +97,7 @@ docs: $(DOCS_INSTALLED) ## build the pages into site/
 browser: $(BROWSER_INSTALLED) docs ## build the pages and test them in Chromium, which the system must have
 	$(BIN)/python -m pytest -m browser tests/browser $(PYTEST_ARGS)
 
-lint: $(INSTALLED) ## check style, format, the direction of imports, types
+lint: $(DOCS_INSTALLED) ## check style, format, the direction of imports, types
 	$(BIN)/ruff check $(SOURCES) docs conftest.py
 	$(BIN)/ruff format --check $(SOURCES) docs conftest.py
 	$(BIN)/lint-imports

@@ -1,6 +1,11 @@
-"""Optimisers: stochastic gradient descent and Adam, as pure functions of their state.
+"""Optimisers: stochastic gradient descent and Adam, and where each framework keeps their state.
 
-NumPy: the formulas as the paper gives them, one line each, on new arrays.
+NumPy: plain functions, the formulas as the paper gives them, on new arrays. The caller keeps the
+state.
+
+params are any named arrays, grads the gradient of each under the same name. The state of Adam is
+"step", a whole number, and "m" and "v" with the names and shapes of the parameters. Adam is from
+Kingma and Ba, "Adam: a method for stochastic optimization", 2015.
 """
 
 from typing import Annotated, Any
@@ -22,15 +27,7 @@ State = Annotated[
 def sgd_step(params: Params, grads: Like[Params, " params"], *, learning_rate: Positive) -> Params:
     """Gradient descent: p <- p - rate g.
 
-    Args:
-        params: any named arrays.
-        grads: the gradient of each, under the same names.
-        learning_rate: the step along the negative gradient.
-
-    Returns:
-        The new parameters.
-
-    Source: A 7.6, C, D.
+    Source: document A, section 7.6; documents C and D.
     """
     return {name: p - learning_rate * grads[name] for name, p in params.items()}
 
@@ -39,13 +36,7 @@ def sgd_step(params: Params, grads: Like[Params, " params"], *, learning_rate: P
 def adam_start(params: Params) -> State:
     """Adam's state before the first step: step 0, m = v = 0.
 
-    Args:
-        params: any named arrays.
-
-    Returns:
-        "step", a whole number, and "m" and "v" with the names and shapes of the parameters.
-
-    Source: Kingma and Ba, "Adam: a method for stochastic optimization", 2015, algorithm 1.
+    Source: Kingma and Ba, 2015, algorithm 1.
     """
     m = {name: np.zeros_like(p) for name, p in params.items()}
     v = {name: np.zeros_like(p) for name, p in params.items()}
@@ -63,26 +54,21 @@ def adam_step(
     beta2: Fraction = 0.999,
     eps: Positive = 1e-8,
 ) -> tuple[Params, State]:
-    """p <- p - rate m' / (sqrt(v') + eps), with m' and v' running means of g and g**2, unbiased.
+    """p <- p - rate m' / (sqrt(v') + eps), with m' and v' the bias-corrected means of g and g**2.
 
     Args:
-        params: any named arrays.
-        grads: the gradient of each, under the same names.
-        state: from `adam_start` or the step before.
         learning_rate: the size of a step, roughly.
         beta1: how much of the mean of g is kept.
         beta2: how much of the mean of g**2 is kept.
         eps: keeps the quotient finite; outside the root.
 
-    Returns:
-        The new parameters and the new state.
-
-    Source: Kingma and Ba, "Adam: a method for stochastic optimization", 2015, algorithm 1.
+    Source: Kingma and Ba, 2015, algorithm 1.
     """
     step = state["step"] + 1
     m = {name: beta1 * state["m"][name] + (1 - beta1) * g for name, g in grads.items()}
     v = {name: beta2 * state["v"][name] + (1 - beta2) * g**2 for name, g in grads.items()}
-    # the running means start at 0: divide by the weight that they have seen
+    # the means start at 0: divide by the weight of what they have seen. These are Python floats,
+    # since NumPy's own, in float64, would promote float32 arrays
     seen1 = float(1 - beta1**step)
     seen2 = float(1 - beta2**step)
     # update

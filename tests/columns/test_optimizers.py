@@ -150,3 +150,92 @@ def test_by_hand_equals_torch_optim(columns: Any, dtype: np.dtype, optimizer: An
         # 20 updates of about 0.01 each, as above, in each of the two
         bound = 2 * 20 * (0.01 * 10 + 2) * np.finfo(dtype).eps
         assert_within(name, leaves[name].detach().numpy(), ours[name].numpy(), bound, "absolute")
+
+
+# PyTorch's objects, used as a network uses them
+
+
+def trained(optimizer: Any, layer: Any, x: Any, steps: int) -> None:
+    for _ in range(steps):
+        optimizer.zero_grad()
+        (layer(x) ** 2).mean().backward()
+        optimizer.step()
+
+
+def layer_and_rows() -> Any:
+    import torch
+
+    layer = torch.nn.Linear(3, 2)
+    rng = np.random.default_rng(0)
+    with torch.no_grad():
+        layer.weight.copy_(torch.tensor(rng.normal(size=(2, 3))))
+        layer.bias.copy_(torch.tensor(rng.normal(size=2)))
+    return layer, torch.tensor(rng.normal(size=(8, 3)), dtype=torch.float32)
+
+
+@pytest.mark.parametrize("name", ["SGD", "Adam"])
+def test_the_object_trains_a_network_as_the_stock_one_does(columns: Any, name: str) -> None:
+    import torch
+
+    (ours, x), (theirs, _) = layer_and_rows(), layer_and_rows()
+    trained(getattr(columns[1].optimizers, name)(ours.parameters(), lr=0.01), ours, x, 20)
+    trained(getattr(torch.optim, name)(theirs.parameters(), lr=0.01), theirs, x, 20)
+    for p, q in zip(ours.parameters(), theirs.parameters(), strict=True):
+        bound = 2 * 20 * (0.01 * 10 + 2) * float(np.finfo(np.float32).eps)
+        assert_within(name, p.detach().numpy(), q.detach().numpy(), bound, "absolute")
+
+
+@pytest.mark.parametrize("name", ["SGD", "Adam"])
+def test_the_object_stays_out_of_the_graph(columns: Any, name: str) -> None:
+    layer, x = layer_and_rows()
+    before = list(layer.parameters())
+    trained(getattr(columns[1].optimizers, name)(layer.parameters(), lr=0.01), layer, x, 3)
+    for p, same in zip(layer.parameters(), before, strict=True):
+        assert p is same  # in place
+        assert p.is_leaf
+        assert p.grad_fn is None
+
+
+def test_the_object_goes_on_from_its_state(columns: Any) -> None:
+    adam = columns[1].optimizers.Adam
+    (whole, x), (cut, _) = layer_and_rows(), layer_and_rows()
+    trained(adam(whole.parameters(), lr=0.01), whole, x, 6)
+    first = adam(cut.parameters(), lr=0.01)
+    trained(first, cut, x, 3)
+    second = adam(cut.parameters(), lr=1)  # the rate comes back with the state
+    second.load_state_dict(first.state_dict())
+    trained(second, cut, x, 3)
+    for p, q in zip(whole.parameters(), cut.parameters(), strict=True):
+        assert_within("Adam", p.detach().numpy(), q.detach().numpy(), 0, "ulp")
+
+
+def test_the_objects_defaults_are_the_papers(columns: Any) -> None:
+    import torch
+
+    adam = columns[1].optimizers.Adam([torch.zeros(1, requires_grad=True)], lr=0.1)
+    (group,) = adam.param_groups
+    assert (group["betas"], group["eps"]) == ((0.9, 0.999), 1e-8)
+
+
+def test_the_object_has_groups(columns: Any) -> None:
+    layer, x = layer_and_rows()
+    bias = layer.bias.detach().clone()
+    groups = [{"params": [layer.weight]}, {"params": [layer.bias], "lr": 0.0}]
+    trained(columns[1].optimizers.SGD(groups, lr=0.1), layer, x, 2)
+    assert (layer.bias == bias).all()
+
+
+def test_live_parameters_give_plain_arrays(columns: Any) -> None:
+    """A step on tracked tensors must not grow a graph from step to step."""
+    import torch
+
+    params = {"w": torch.ones(2, requires_grad=True)}
+    grads = {"w": torch.ones(2, requires_grad=True)}
+    optimizers = columns[1].optimizers
+    after = optimizers.sgd_step(params, grads, learning_rate=0.5)
+    adam, _ = optimizers.adam_step(params, grads, optimizers.adam_start(params), learning_rate=0.5)
+    for found in (after, adam):
+        assert found["w"].grad_fn is None
+        assert not found["w"].requires_grad
+    assert params["w"].grad is None
+    assert (params["w"] == 1).all()

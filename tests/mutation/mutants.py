@@ -161,7 +161,7 @@ MISTAKES: list[Row] = [
     # optimisers
     ("learning rate", r"(?<![\w=])learning_rate \* ", ""),
     ("learning rate", r"learning_rate=learning_rate", "learning_rate=-learning_rate"),
-    ("epsilon inside the root", r"(\w+\.sqrt)\((v\[name\] / seen2)\) \+ eps", r"\1(\2 + eps)"),
+    ("epsilon inside the root", r"(\w+\.sqrt)\((v(?:\[name\])? / seen2)\) \+ eps", r"\1(\2 + eps)"),
     ("epsilon forgotten", r" \+ eps\b", ""),
     ("bias correction", r" / seen[12]", ""),
     ("bias correction", r" / seen2", " / seen1"),
