@@ -15,7 +15,7 @@ AT: dict[str, dict[str, float]] = {
     "product": {"x": 1},
     "cube": {"x": 2},
     "chain": {"x": 1},
-    "square": {"x": 3},
+    "perfect_square": {"x": 3},
     "affine": {"x": 1, "w": 2, "b": 1},
     "shared": {"a": 2, "b": 3},
 }

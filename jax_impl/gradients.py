@@ -1,181 +1,125 @@
 """The documents' graphs: the value of every node and every derivative.
 
-JAX: there are no nodes to ask, only functions to differentiate. The derivative by an input is
-the gradient of the whole program; the derivative by an intermediate is the gradient of the rest
-of the program, written as a function of it.
+JAX: there are no nodes to ask, only functions to differentiate. `jax.vjp` computes a node and gives
+a pullback, from the cotangent of the node to those of what it was made of; applied in reverse they
+are the chain rule.
+
+values holds every node but the inputs, by the documents' names; grads the derivative of the output
+by every input and every intermediate. Each input is where to evaluate.
 """
 
 import jax
+import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Float
 
 from jax_impl import checked
 
-Graph = tuple[dict[str, Array], dict[str, Array]]
+ValuesAndGrads = tuple[dict[str, Array], dict[str, Array]]
 
 
 @checked
-def quadratic(x: Float[Array, ""]) -> Graph:
+def quadratic(x: Float[Array, ""]) -> ValuesAndGrads:
     """y = x**2 + 3 x + 1, so dy/dx = 2 x + 3.
 
-    Args:
-        x: where to evaluate.
-
-    Returns:
-        The values of y, and the derivative of y by x.
-
-    Source: A 7.1 to 7.3.
+    Source: document A, sections 7.1 to 7.3.
     """
-
-    def graph(x: Array) -> Array:
-        return x**2 + 3 * x + 1
-
-    # forward, backward
-    y, d_x = jax.value_and_grad(graph)(x)
+    # forward
+    y, pull_y = jax.vjp(lambda x: x**2 + 3 * x + 1, x)
+    # backward
+    (d_x,) = pull_y(jnp.ones_like(y))
     return {"y": y}, {"x": d_x}
 
 
 @checked
-def product(x: Float[Array, ""]) -> Graph:
+def product(x: Float[Array, ""]) -> ValuesAndGrads:
     """a = x + 2, b = x + 3, y = a b, so dy/dx = b + a: one term for each path.
 
-    Args:
-        x: where to evaluate.
-
-    Returns:
-        The values of a, b and y, and the derivatives of y by a, b and x.
-
-    Source: A 7.4.
+    Source: document A, section 7.4.
     """
-
-    def output(a: Array, b: Array) -> Array:
-        return a * b
-
     # forward
-    a = x + 2
-    b = x + 3
-    y = output(a, b)
+    a, pull_a = jax.vjp(lambda x: x + 2, x)
+    b, pull_b = jax.vjp(lambda x: x + 3, x)
+    y, pull_y = jax.vjp(lambda a, b: a * b, a, b)
     # backward
-    d_a, d_b = jax.grad(output, argnums=(0, 1))(a, b)
-    d_x = jax.grad(lambda x: output(x + 2, x + 3))(x)
+    d_y = jnp.ones_like(y)
+    d_a, d_b = pull_y(d_y)
+    (through_a,), (through_b,) = pull_a(d_a), pull_b(d_b)
+    d_x = through_a + through_b
     return {"a": a, "b": b, "y": y}, {"a": d_a, "b": d_b, "x": d_x}
 
 
 @checked
-def cube(x: Float[Array, ""]) -> Graph:
+def cube(x: Float[Array, ""]) -> ValuesAndGrads:
     """y = x**3, so dy/dx = 3 x**2.
 
-    Args:
-        x: where to evaluate.
-
-    Returns:
-        The value of y, and the derivative of y by x.
-
-    Source: A 7.4.
+    Source: document A, section 7.4.
     """
-
-    def graph(x: Array) -> Array:
-        return x**3
-
-    # forward, backward
-    y, d_x = jax.value_and_grad(graph)(x)
+    # forward
+    y, pull_y = jax.vjp(lambda x: x**3, x)
+    # backward
+    (d_x,) = pull_y(jnp.ones_like(y))
     return {"y": y}, {"x": d_x}
 
 
 @checked
-def chain(x: Float[Array, ""]) -> Graph:
+def chain(x: Float[Array, ""]) -> ValuesAndGrads:
     """a = 2 x, b = a + 3, y = b**2, so dy/dx = dy/db db/da da/dx = 2 b * 1 * 2.
 
-    Args:
-        x: where to evaluate.
-
-    Returns:
-        The values of a, b and y, and the derivatives of y by b, a and x.
-
-    Source: A 7.5.
+    Source: document A, section 7.5.
     """
-
-    def output(b: Array) -> Array:
-        return b**2
-
     # forward
-    a = 2 * x
-    b = a + 3
-    y = output(b)
+    a, pull_a = jax.vjp(lambda x: 2 * x, x)
+    b, pull_b = jax.vjp(lambda a: a + 3, a)
+    y, pull_y = jax.vjp(lambda b: b**2, b)
     # backward
-    d_b = jax.grad(output)(b)
-    d_a = jax.grad(lambda a: output(a + 3))(a)
-    d_x = jax.grad(lambda x: output(2 * x + 3))(x)
+    d_y = jnp.ones_like(y)
+    (d_b,) = pull_y(d_y)
+    (d_a,) = pull_b(d_b)
+    (d_x,) = pull_a(d_a)
     return {"a": a, "b": b, "y": y}, {"b": d_b, "a": d_a, "x": d_x}
 
 
 @checked
-def square(x: Float[Array, ""]) -> Graph:
+def perfect_square(x: Float[Array, ""]) -> ValuesAndGrads:
     """y = x**2 + 2 x + 1, so dy/dx = 2 x + 2.
 
-    Args:
-        x: where to evaluate.
-
-    Returns:
-        The value of y, and the derivative of y by x.
-
-    Source: D.
+    Source: document D.
     """
-
-    def graph(x: Array) -> Array:
-        return x**2 + 2 * x + 1
-
-    # forward, backward
-    y, d_x = jax.value_and_grad(graph)(x)
+    # forward
+    y, pull_y = jax.vjp(lambda x: x**2 + 2 * x + 1, x)
+    # backward
+    (d_x,) = pull_y(jnp.ones_like(y))
     return {"y": y}, {"x": d_x}
 
 
 @checked
-def affine(x: Float[Array, ""], w: Float[Array, ""], b: Float[Array, ""]) -> Graph:
+def affine(x: Float[Array, ""], w: Float[Array, ""], b: Float[Array, ""]) -> ValuesAndGrads:
     """y = w x + b, so dy/dx = w, dy/dw = x and dy/db = 1.
 
-    Args:
-        x: the input.
-        w: the slope.
-        b: the intercept.
-
-    Returns:
-        The value of y, and the derivatives of y by x, w and b.
-
-    Source: A 7.3, E.
+    Source: document A, section 7.3; document E.
     """
-
-    def graph(x: Array, w: Array, b: Array) -> Array:
-        return w * x + b
-
-    # forward, backward
-    y, (d_x, d_w, d_b) = jax.value_and_grad(graph, argnums=(0, 1, 2))(x, w, b)
+    # forward
+    y, pull_y = jax.vjp(lambda x, w, b: w * x + b, x, w, b)
+    # backward
+    d_x, d_w, d_b = pull_y(jnp.ones_like(y))
     return {"y": y}, {"x": d_x, "w": d_w, "b": d_b}
 
 
 @checked
-def shared(a: Float[Array, ""], b: Float[Array, ""]) -> Graph:
+def shared(a: Float[Array, ""], b: Float[Array, ""]) -> ValuesAndGrads:
     """c = a b, d = c + a, so dd/da = b + 1: a is used twice and collects both paths.
 
-    Args:
-        a: the input on two paths.
-        b: the input on one path.
-
-    Returns:
-        The values of c and d, and the derivatives of d by c, a and b.
-
-    Source: D.
+    Source: document D.
     """
-
-    def output(c: Array, a: Array) -> Array:
-        return c + a
-
     # forward
-    c = a * b
-    d = output(c, a)
+    c, pull_c = jax.vjp(lambda a, b: a * b, a, b)
+    d, pull_d = jax.vjp(lambda c, a: c + a, c, a)
     # backward
-    d_c = jax.grad(output)(c, a)
-    d_a, d_b = jax.grad(lambda a, b: output(a * b, a), argnums=(0, 1))(a, b)
+    d_d = jnp.ones_like(d)
+    d_c, direct = pull_d(d_d)
+    through_c, d_b = pull_c(d_c)
+    d_a = through_c + direct
     return {"c": c, "d": d}, {"c": d_c, "a": d_a, "b": d_b}
 
 
@@ -183,13 +127,7 @@ def shared(a: Float[Array, ""], b: Float[Array, ""]) -> Graph:
 def product_edges(x: Float[Array, ""]) -> dict[str, Array]:
     """The local derivative on each edge of a = x + 2, b = x + 3, y = a b.
 
-    Args:
-        x: where to evaluate.
-
-    Returns:
-        da/dx, db/dx, dy/da and dy/db.
-
-    Source: A 7.4.
+    Source: document A, section 7.4.
     """
     a = x + 2
     b = x + 3
@@ -205,13 +143,7 @@ def product_edges(x: Float[Array, ""]) -> dict[str, Array]:
 def chain_edges(x: Float[Array, ""]) -> dict[str, Array]:
     """The local derivative on each edge of a = 2 x, b = a + 3, y = b**2.
 
-    Args:
-        x: where to evaluate.
-
-    Returns:
-        da/dx, db/da and dy/db.
-
-    Source: A 7.5.
+    Source: document A, section 7.5.
     """
     a = 2 * x
     b = a + 3

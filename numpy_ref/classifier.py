@@ -51,7 +51,10 @@ def probabilities(params: Params, x: Float[Array, "n features"]) -> Float[Array,
 
     Source: B.
     """
-    return np.exp(_log_softmax(logits(params, x)))
+    z = logits(params, x)
+    # a shift changes no quotient, and keeps exp from overflowing
+    exps = np.exp(z - z.max(axis=1, keepdims=True))
+    return exps / exps.sum(axis=1, keepdims=True)
 
 
 @checked

@@ -1,7 +1,8 @@
 """One linear layer, trained by gradient descent on the mean squared error.
 
-NumPy: the gradients are the chain rule on paper, in the order in which autograd applies it, so
-that the last bit agrees too. Training replaces the parameters by new arrays.
+NumPy: the gradients are the chain rule on paper, each line in the order in which autograd applies
+it; sums and products add up in an order of their own, and may differ in the last bits. Training
+replaces the parameters by new arrays.
 """
 
 from typing import Annotated

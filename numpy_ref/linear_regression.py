@@ -1,7 +1,8 @@
 """Linear regression: a line fitted to points, by gradient descent on two scalars.
 
-NumPy: the two gradients are sums over the points, written in the order in which autograd applies
-the chain rule: the losses and both parameters then equal PyTorch's bit by bit.
+NumPy: the two gradients are sums over the points, each line in the order in which autograd applies
+the chain rule. For up to four points the losses and both parameters then equal PyTorch's bit by
+bit; from five on the two add up in another order.
 """
 
 from typing import Annotated

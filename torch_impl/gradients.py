@@ -3,6 +3,9 @@
 PyTorch: running the forward lines records the graph; `backward` walks it once, from y to the
 leaves. Only leaves keep their `.grad`; an intermediate node does so when `retain_grad` asks it
 to.
+
+values holds every node but the inputs, by the documents' names; grads the derivative of the output
+by every input and every intermediate. Each input is where to evaluate.
 """
 
 import torch
@@ -11,20 +14,14 @@ from torch import Tensor as Array
 
 from torch_impl import checked
 
-Graph = tuple[dict[str, Array], dict[str, Array]]
+ValuesAndGrads = tuple[dict[str, Array], dict[str, Array]]
 
 
 @checked
-def quadratic(x: Float[Array, ""]) -> Graph:
+def quadratic(x: Float[Array, ""]) -> ValuesAndGrads:
     """y = x**2 + 3 x + 1, so dy/dx = 2 x + 3.
 
-    Args:
-        x: where to evaluate.
-
-    Returns:
-        The values of y, and the derivative of y by x.
-
-    Source: A 7.1 to 7.3.
+    Source: document A, sections 7.1 to 7.3.
     """
     x = x.detach().requires_grad_()
     # forward
@@ -35,16 +32,10 @@ def quadratic(x: Float[Array, ""]) -> Graph:
 
 
 @checked
-def product(x: Float[Array, ""]) -> Graph:
+def product(x: Float[Array, ""]) -> ValuesAndGrads:
     """a = x + 2, b = x + 3, y = a b, so dy/dx = b + a: one term for each path.
 
-    Args:
-        x: where to evaluate.
-
-    Returns:
-        The values of a, b and y, and the derivatives of y by a, b and x.
-
-    Source: A 7.4.
+    Source: document A, section 7.4.
     """
     x = x.detach().requires_grad_()
     # forward
@@ -60,16 +51,10 @@ def product(x: Float[Array, ""]) -> Graph:
 
 
 @checked
-def cube(x: Float[Array, ""]) -> Graph:
+def cube(x: Float[Array, ""]) -> ValuesAndGrads:
     """y = x**3, so dy/dx = 3 x**2.
 
-    Args:
-        x: where to evaluate.
-
-    Returns:
-        The value of y, and the derivative of y by x.
-
-    Source: A 7.4.
+    Source: document A, section 7.4.
     """
     x = x.detach().requires_grad_()
     # forward
@@ -80,16 +65,10 @@ def cube(x: Float[Array, ""]) -> Graph:
 
 
 @checked
-def chain(x: Float[Array, ""]) -> Graph:
+def chain(x: Float[Array, ""]) -> ValuesAndGrads:
     """a = 2 x, b = a + 3, y = b**2, so dy/dx = dy/db db/da da/dx = 2 b * 1 * 2.
 
-    Args:
-        x: where to evaluate.
-
-    Returns:
-        The values of a, b and y, and the derivatives of y by b, a and x.
-
-    Source: A 7.5.
+    Source: document A, section 7.5.
     """
     x = x.detach().requires_grad_()
     # forward
@@ -105,16 +84,10 @@ def chain(x: Float[Array, ""]) -> Graph:
 
 
 @checked
-def square(x: Float[Array, ""]) -> Graph:
+def perfect_square(x: Float[Array, ""]) -> ValuesAndGrads:
     """y = x**2 + 2 x + 1, so dy/dx = 2 x + 2.
 
-    Args:
-        x: where to evaluate.
-
-    Returns:
-        The value of y, and the derivative of y by x.
-
-    Source: D.
+    Source: document D.
     """
     x = x.detach().requires_grad_()
     # forward
@@ -125,18 +98,10 @@ def square(x: Float[Array, ""]) -> Graph:
 
 
 @checked
-def affine(x: Float[Array, ""], w: Float[Array, ""], b: Float[Array, ""]) -> Graph:
+def affine(x: Float[Array, ""], w: Float[Array, ""], b: Float[Array, ""]) -> ValuesAndGrads:
     """y = w x + b, so dy/dx = w, dy/dw = x and dy/db = 1.
 
-    Args:
-        x: the input.
-        w: the slope.
-        b: the intercept.
-
-    Returns:
-        The value of y, and the derivatives of y by x, w and b.
-
-    Source: A 7.3, E.
+    Source: document A, section 7.3; document E.
     """
     x = x.detach().requires_grad_()
     w = w.detach().requires_grad_()
@@ -149,17 +114,10 @@ def affine(x: Float[Array, ""], w: Float[Array, ""], b: Float[Array, ""]) -> Gra
 
 
 @checked
-def shared(a: Float[Array, ""], b: Float[Array, ""]) -> Graph:
+def shared(a: Float[Array, ""], b: Float[Array, ""]) -> ValuesAndGrads:
     """c = a b, d = c + a, so dd/da = b + 1: a is used twice and collects both paths.
 
-    Args:
-        a: the input on two paths.
-        b: the input on one path.
-
-    Returns:
-        The values of c and d, and the derivatives of d by c, a and b.
-
-    Source: D.
+    Source: document D.
     """
     a = a.detach().requires_grad_()
     b = b.detach().requires_grad_()
@@ -176,13 +134,7 @@ def shared(a: Float[Array, ""], b: Float[Array, ""]) -> Graph:
 def product_edges(x: Float[Array, ""]) -> dict[str, Array]:
     """The local derivative on each edge of a = x + 2, b = x + 3, y = a b.
 
-    Args:
-        x: where to evaluate.
-
-    Returns:
-        da/dx, db/dx, dy/da and dy/db.
-
-    Source: A 7.4.
+    Source: document A, section 7.4.
     """
     x = x.detach().requires_grad_()
     a = x + 2
@@ -200,13 +152,7 @@ def product_edges(x: Float[Array, ""]) -> dict[str, Array]:
 def chain_edges(x: Float[Array, ""]) -> dict[str, Array]:
     """The local derivative on each edge of a = 2 x, b = a + 3, y = b**2.
 
-    Args:
-        x: where to evaluate.
-
-    Returns:
-        da/dx, db/da and dy/db.
-
-    Source: A 7.5.
+    Source: document A, section 7.5.
     """
     x = x.detach().requires_grad_()
     a = 2 * x

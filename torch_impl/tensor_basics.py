@@ -181,7 +181,8 @@ def cast(x: Shaped[Array, "*shape"], dtype: DType) -> Shaped[Array, "*shape"]:
     """A copy of x in another dtype: to integers towards zero, to bool true unless zero.
 
     PyTorch: a float beyond the integers of that size gives an unspecified one, silently. Given a
-    mix of float32 and float64, `nn.Linear` raises, but w * x + b goes to float64.
+    mix of float32 and float64, `nn.Linear` raises, and w * x + b goes to float64 if w has a
+    dimension; a w of rank 0 takes no part, and x's float32 stays.
 
     Source: E.
     """

@@ -33,7 +33,7 @@ GRAPHS: dict[str, Callable[..., Any]] = {
     "A-chain": gradients.chain,
     "A-affine": gradients.affine,
     "E-affine": gradients.affine,
-    "D-square": gradients.square,
+    "D-square": gradients.perfect_square,
     "D-shared": gradients.shared,
 }
 KEYS = [*GRAPHS, "network"]

@@ -139,3 +139,21 @@ def test_columns_agree(columns: Any, dtype: np.dtype, fit: Any) -> None:
             for key in ("w", "b"):
                 assert_within(f"{label} {key}", after[key], results[0][0][key], 32, "eps")
             assert_within(f"{label} losses", losses, results[0][1], 32, "eps")
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 4, 5, 16, 442])
+def test_bits_equal_autograds_for_up_to_four_points(columns: Any, dtype: np.dtype, n: int) -> None:
+    """The sentence of NumPy's column, with what it says of more points."""
+    parted = 0
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        x, t = rng.normal(size=(2, n, 1)).astype(dtype)
+        start = {"w": np.asarray(rng.normal(), dtype), "b": np.asarray(rng.normal(), dtype)}
+        found = [
+            column.call("linear_regression", "fit", start, x, t, learning_rate=0.1, epochs=10)
+            for column in columns[:2]
+        ]
+        (ours, losses), (theirs, its_losses) = found
+        same = losses.tobytes() == its_losses.tobytes()
+        parted += not (same and all(ours[k].tobytes() == theirs[k].tobytes() for k in ours))
+    assert (parted == 0) == (n <= 4), parted

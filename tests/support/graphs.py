@@ -11,7 +11,7 @@ GRAPHS: list[tuple[str, tuple[float, ...], dict[str, float], dict[str, float]]] 
     ("chain", (1,), {"a": 2, "b": 5, "y": 25}, {"b": 10, "a": 10, "x": 20}),
     ("affine", (1, 2, 1), {"y": 3}, {"x": 2, "w": 1, "b": 1}),
     ("affine", (5, 2, 1), {"y": 11}, {"x": 2, "w": 5, "b": 1}),
-    ("square", (3,), {"y": 16}, {"x": 8}),
+    ("perfect_square", (3,), {"y": 16}, {"x": 8}),
     ("shared", (2, 3), {"c": 6, "d": 8}, {"c": 1, "a": 4, "b": 2}),
 ]
 
@@ -41,7 +41,7 @@ FORWARD: dict[str, Callable[..., Nodes]] = {
     "cube": lambda x: {"y": x**3},
     "chain": chain,
     "affine": lambda x, w, b: {"y": w * x + b},
-    "square": lambda x: {"y": x**2 + 2 * x + 1},
+    "perfect_square": lambda x: {"y": x**2 + 2 * x + 1},
     "shared": shared,
 }
 INPUTS = {"affine": ("x", "w", "b"), "shared": ("a", "b")}  # elsewhere x alone

@@ -72,7 +72,7 @@ GRAPHS: dict[str, tuple[float, ...]] = {
     "cube": (2,),
     "chain": (1,),
     "affine": (1, 2, 1),
-    "square": (3,),
+    "perfect_square": (3,),
     "shared": (2, 3),
     "product_edges": (1,),
     "chain_edges": (1,),
