@@ -12,7 +12,7 @@ Every measure raises `DisagreementError` where there is nothing to measure: othe
 NaN. Reference b comes second.
 """
 
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -21,6 +21,9 @@ Unit = Literal["ulp", "eps", "absolute"]
 
 class DisagreementError(AssertionError):
     """Two arrays are not the same, or not close enough; the message says where."""
+
+    report: Any = None
+    """Everything that was compared, where `triptych.assert_agree` raised it."""
 
 
 class Distance(NamedTuple):

@@ -1,0 +1,7 @@
+"""Check a port of one's own: rounding or mistake, where it begins, and what it costs."""
+
+from triptych.agreement.measures import DisagreementError
+from triptych.port.call import assert_agree, compare
+from triptych.port.report import Report
+
+__all__ = ["DisagreementError", "Report", "assert_agree", "compare"]

@@ -1,0 +1,492 @@
+"""Does a port compute what the original computes: values, gradients, state.
+
+`assert_agree` hands the same numbers to functions of different frameworks and compares what they
+return, by automatic differentiation how it depends on what they were given, and the state that
+they leave. A framework is imported when one of its functions is to be called, and not before.
+"""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from itertools import combinations
+from numbers import Real
+from typing import Any
+
+import numpy as np
+
+from triptych.checks import kind
+from triptych.port.report import Report
+from triptych.port.sides import (
+    STATISTICS,
+    Call,
+    Ran,
+    Side,
+    argument_names,
+    blaming,
+    is_module,
+    run,
+    takes_params,
+)
+from triptych.port.state import paired
+from triptych.port.values import Leaves, eps, is_array, is_float, to_numpy, walk
+from triptych.port.verdict import Entry, Given, Rule, judge, worst
+
+Function = Callable[..., Any]
+Functions = Function | Sequence[Function] | Mapping[str, Function] | None
+
+SEED = (116, 114, 105, 112)
+"""Of the cotangents: nobody draws an argument with it."""
+
+FORM = "assert_agree(params, x, torch=model, jax=port)"
+
+
+def assert_agree(*arguments: Any, **options: Any) -> dict[str, float]:
+    """Raise unless functions of different frameworks compute the same.
+
+    Takes what `compare` takes.
+
+    Returns:
+        How far apart they are, in eps, by what was compared: "output", "gradient by x",
+        "gradient by params['fc1.weight']".
+
+    Raises:
+        DisagreementError: they disagree, or whether they do cannot be told; its `report` is that
+            of `compare`.
+    """
+    report = compare(*arguments, **options)
+    report.raise_if_apart()
+    return report.distances
+
+
+def compare(
+    *arguments: Any,
+    torch: Functions = None,
+    jax: Functions = None,
+    numpy: Functions = None,
+    kwargs: Mapping[str, Any] | None = None,
+    fixed: Sequence[str | int] | str = (),
+    ignore: Sequence[str | int] | str = (),
+    bound: float | None = None,
+    absolute: float = 0,
+    gradients: bool = True,
+    float64: bool = True,
+    state: bool | None = None,
+    numpy_argnums: int | tuple[int, ...] | None = None,
+) -> Report:
+    """What parts functions of different frameworks: nothing, rounding, or a mistake.
+
+    Every function is called with the same arguments, as arrays of its framework, on the CPU. A
+    `torch.nn.Module` takes its parameters and buffers as first argument, a dict with the names of
+    its `state_dict`, as a JAX function does; without that dict it is called as it is, its weights
+    held fixed.
+
+    Compared are the outputs, by structure, shape, dtype and value, and the gradients by every
+    floating-point argument. Where the output is one number, that is its gradient. Otherwise each
+    output gets a cotangent, drawn once and given to every framework (a vector-Jacobian product).
+    What an output does not depend on has gradient 0, where PyTorch says None as well. A gradient
+    by a complex number is PyTorch's, the conjugate of JAX's. Parameters that are frozen, buffers
+    and whole numbers have none; tied weights have one, the sum over their names. The buffers that
+    a module leaves are compared with those that a JAX function returns as (output, state).
+
+    Both are run again in float64, where rounding shrinks and a mistake stays
+    (`triptych.port.verdict` says how that is judged). Whole numbers and truth values must be
+    equal; the width of an integer may differ, since JAX has narrower ones. NaN and infinities
+    agree with their like.
+
+    Nothing given is changed: every call gets copies, no `.grad` is filled, no mode is switched
+    (call `eval()` on a module with dropout).
+
+    Args:
+        arguments: arrays of any framework, or nested dicts, lists, tuples, dataclasses, Equinox
+            modules, Flax variables of them. What is no array is handed on as it is.
+        torch: the PyTorch function or module; several of one framework as a list, or as a dict
+            that names them.
+        jax: the JAX function or functions.
+        numpy: the NumPy function or functions. NumPy has no derivative: it is compared by value,
+            unless it returns its own gradients and `numpy_argnums` says so.
+        kwargs: keyword arguments, the same for every function.
+        fixed: what is not differentiated by: names or positions of arguments, or names of entries
+            such as "params['mask']".
+        ignore: outputs that are left out: positions, keys, or names such as "output[1]".
+        bound: a number of eps that decides in place of float64: max|a - b| / max|b|.
+        absolute: a difference up to this counts as none.
+        gradients: whether to compare gradients.
+        float64: whether to run again in float64. Without it 16 eps are allowed, and what is
+            beyond cannot be told.
+        state: whether JAX and NumPy functions return (output, state); None looks whether the second
+            of two has the names of the module's buffers, or Flax's "batch_stats".
+        numpy_argnums: the NumPy functions return (value, gradients) as
+            `jax.value_and_grad(f, argnums)` does, by the arguments with these numbers.
+
+    Returns:
+        The report: print it, or read its entries.
+
+    Raises:
+        TypeError: something is no function, or no output that can be compared.
+        ValueError: fewer than two functions, or a name that does not exist.
+    """
+    sides = _sides(arguments, torch, jax, numpy)
+    for name, number in (("bound", bound), ("absolute", absolute)):
+        _check_number(name, number)
+    call = _call(sides, arguments, dict(kwargs or {}), fixed, gradients, state, numpy_argnums)
+    comparison = _Comparison(sides, call, ignore, bound, absolute, gradients)
+    return comparison.report(float64 and bound is None)
+
+
+class _Comparison:
+    """Functions, what they are called with, and what they made so far."""
+
+    def __init__(
+        self,
+        sides: list[Side],
+        call: Call,
+        ignore: Sequence[str | int] | str,
+        bound: float | None,
+        absolute: float,
+        gradients: bool,
+    ) -> None:
+        self.sides, self.call, self.gradients = sides, call, gradients
+        self.ignored = _ignored(ignore)
+        dtypes = [a.dtype for a in call.given.values() if is_float(a)]
+        low = max([eps(dtype) for dtype in dtypes], default=2.0**-23)
+        self.double = low < 2.0**-30
+        """Whether the user's own precision is float64: the lower one is then float32."""
+        self.rule = Rule(bound, absolute, 2.0**-52, 2.0**-23 if self.double else low, "")
+        self.notes: list[str] = []
+
+    def run(self, precision: str) -> list[tuple[Ran, Leaves]]:
+        """Every function, and its gradients."""
+        found: list[Ran] = []
+        for side in self.sides:
+            with blaming(side, next(iter(self.call.arguments), None)):
+                ran = run(side, self.call, precision, self.gradients)
+            found.append(ran._replace(outputs=self._kept(ran.outputs)))
+        return [(ran, {}) for ran in self._renamed(found)]
+
+    def derived(self, found: list[tuple[Ran, Leaves]]) -> list[tuple[Ran, Leaves]]:
+        """With the gradients, where two functions have them."""
+        pulls = [ran for ran, _ in found if ran.pull]
+        still = {name for ran, _ in found for name in ran.given_back}
+        cotangents = cotangents_of(
+            {name: x for name, x in found[0][0].outputs.items() if name not in still},
+            self.rule.low,
+        )
+        if not (self.gradients and self.call.by and cotangents and len(pulls) > 1):
+            return found
+        derived = []
+        for side, (ran, _) in zip(self.sides, found, strict=True):
+            with blaming(side):
+                gradients = ran.pull(cotangents) if ran.pull else {}
+            derived.append((ran, self._untied(gradients)))
+        return derived
+
+    def report(self, float64: bool) -> Report:
+        """Run, compare, and say why."""
+        own = self.run("own")
+        structure = self._structure(own)
+        if structure:
+            return Report((structure,), tuple(self.notes))
+        formed = not any(
+            entry.verdict == "mistake" and (entry.words.startswith(("shape", "dtype")))
+            for entry in self.entries(own, own, None)
+        )
+        own = self.derived(own) if formed else own
+        other, rule = self._other(float64 and formed, bool(own[0][1]))
+        low, wide = (other, own) if self.double else (own, other)
+        entries = self.entries(own, low, wide, rule)
+        self._note(own)
+        return Report(tuple(entries), tuple(self.notes))
+
+    def _other(self, wanted: bool, derive: bool) -> tuple[list[tuple[Ran, Leaves]] | None, Rule]:
+        """The run in the other precision, and how to judge by it."""
+        if not wanted:
+            return None, self.rule._replace(why="it was not asked")
+        try:
+            found = self.run("narrow" if self.double else "wide")
+            found = self.derived(found) if derive else found
+        except Exception as error:
+            words = f"{type(error).__name__}: {error}".partition("\n")[0]
+            precision = "float32" if self.double else "float64"
+            return None, self.rule._replace(why=f"in {precision} it fails with {words}")
+        reached = max([self.rule.reached, *(ran.reached for ran, _ in found)])
+        casts = "; ".join(filter(None, (ran.casts for ran, _ in found)))
+        return found, self.rule._replace(reached=reached, why=f"code casts inside, {casts}")
+
+    def entries(
+        self,
+        own: list[tuple[Ran, Leaves]],
+        low: list[tuple[Ran, Leaves]] | None,
+        wide: list[tuple[Ran, Leaves]] | None,
+        rule: Rule | None = None,
+    ) -> list[Entry]:
+        """The outputs, the gradients and the state, each by its worst pair."""
+        rule = rule or self.rule
+        found: list[Entry] = []
+        kinds: list[tuple[str, Callable[[tuple[Ran, Leaves]], Leaves]]] = [
+            ("", lambda x: x[0].outputs),
+            ("gradient by ", lambda x: x[1]),
+            ("state ", lambda x: x[0].state),
+        ]
+        for what, get in kinds:
+            by_name: dict[str, list[Entry]] = {}
+            scale = 0.0
+            if what == "gradient by ":
+                sizes = [np.max(np.abs(g), initial=0) for x in own for g in get(x).values()]
+                scale = float(max([s for s in sizes if np.isfinite(s)], default=0))
+            for i, j in combinations(range(len(self.sides)), 2):
+                values = [
+                    [None if runs is None else get(runs[k]) for runs in (own, low, wide)]
+                    for k in (i, j)
+                ]
+                if what == "state ":
+                    values = self._states(values)
+                (ref, *_), (port, *_) = values
+                for name in ref or ():
+                    if name not in (port or {}):
+                        continue
+                    original, ported = (
+                        Given(
+                            self.sides[k].label,
+                            *(None if v is None else v.get(name) for v in side),
+                        )
+                        for k, side in zip((i, j), values, strict=True)
+                    )
+                    named = f"{what}{name}" if what != "state " else f"state {name!r}"
+                    entry = judge(named, original, ported, rule._replace(scale=scale))
+                    by_name.setdefault(name, []).append(entry)
+            found += [worst(entries) for entries in by_name.values()]
+        return found
+
+    def _states(self, values: list[list[Any]]) -> list[list[Any]]:
+        """Both sides' state under the reference's names."""
+        reference, port = values
+        if not reference[0] or not port[0]:
+            return [[{}, None, None], [{}, None, None]]
+        _, missing = paired(reference[0], port[0])
+        if missing:
+            self.notes.append(f"state without a partner in the port: {', '.join(missing)}")
+        matched = [
+            p if r is None or p is None else paired(r, p)[0]
+            for r, p in zip(reference, port, strict=True)
+        ]
+        return [reference, matched]
+
+    def _kept(self, outputs: Leaves) -> Leaves:
+        return {
+            name: leaf
+            for name, leaf in outputs.items()
+            if not any(name == i or name.startswith(f"{i}[") for i in self.ignored)
+        }
+
+    def _renamed(self, found: list[Ran]) -> list[Ran]:
+        """What is left of a pair and a single output bear one name."""
+        if self.ignored and all(len(ran.outputs) == 1 for ran in found):
+            (name,) = found[0].outputs
+            return [ran._replace(outputs={name: next(iter(ran.outputs.values()))}) for ran in found]
+        return found
+
+    def _untied(self, gradients: Leaves) -> Leaves:
+        """Tied weights have one gradient, the sum over their names."""
+        for first, *others in tied(self.sides, self.call):
+            for name in (name for name in others if name in gradients and first in gradients):
+                gradients[first] = gradients[first] + gradients.pop(name)
+        return gradients
+
+    def _structure(self, found: list[tuple[Ran, Leaves]]) -> Entry | None:
+        reference = found[0][0].outputs
+        for side, (ran, _) in zip(self.sides, found, strict=True):
+            if ran.outputs.keys() != reference.keys():
+                words = (
+                    f"other structure: {side.label} {', '.join(ran.outputs)} "
+                    f"against {self.sides[0].label} {', '.join(reference)}"
+                )
+                pair = (side.label, self.sides[0].label)
+                return Entry("output", "mistake", pair, math.inf, None, None, words)
+        return None
+
+    def _note(self, own: list[tuple[Ran, Leaves]]) -> None:
+        """What was not compared."""
+        states = [ran.state for ran, _ in own]
+        if any(states) and not all(states):
+            given = {name.partition("['")[2][:-2]: a for name, a in self.call.given.items()}
+            for state in filter(None, states):
+                changed = [
+                    name
+                    for name, array in state.items()
+                    if name in given and not np.array_equal(given[name], array, equal_nan=True)
+                ]
+                if changed:
+                    self.notes.append(
+                        f"not compared: the buffers that the call changed, {', '.join(changed)}; "
+                        "let the port return (output, state)"
+                    )
+        if self.gradients and not self.call.by and any(ran.pull for ran, _ in own):
+            self.notes.append("no gradients: no argument is floating-point and not fixed")
+        if any(a.dtype.kind == "c" for a in self.call.given.values()):
+            self.notes.append("gradients by complex numbers are PyTorch's: JAX's conjugates")
+
+
+def cotangents_of(outputs: Leaves, precision: float = 0.0) -> dict[str, np.ndarray]:
+    """1 for a single number, else the same random numbers at every call, short enough for both."""
+    floats = {name: x for name, x in outputs.items() if is_float(x)}
+    if len(floats) == 1 and all(x.shape == () for x in floats.values()):
+        return {name: np.ones_like(x) for name, x in floats.items()}
+    random = np.random.default_rng(SEED)
+    found = {}
+    for name in sorted(floats):
+        x = floats[name]
+        drawn: Any = random.normal(size=x.shape)
+        if x.dtype.kind == "c":
+            drawn = drawn + 1j * random.normal(size=x.shape)
+        drawn = np.asarray(drawn)
+        step = 2.0**-7 if precision > 2.0**-10 else 2.0**-10
+        found[name] = (np.round(drawn / step) * step).astype(x.dtype)
+    return found
+
+
+def tied(sides: list[Side], call: Call) -> list[list[str]]:
+    """The arguments that are one weight under several names."""
+    groups: dict[tuple[int, int], list[str]] = {}
+    for n, side in enumerate(sides):
+        if takes_params(side.function, call.arguments):
+            for key, p in side.function.named_parameters(remove_duplicate=False):
+                groups.setdefault((n, id(p)), []).append(f"{call.names[0]}[{key!r}]")
+    given = call.given
+    return [
+        [name for name in names if name in given]
+        for names in groups.values()
+        if sum(name in given for name in names) > 1
+        and all(np.array_equal(given[names[0]], given[n]) for n in names if n in given)
+    ]
+
+
+# What was given
+
+
+def _sides(
+    arguments: tuple[Any, ...], torch: Functions, jax: Functions, numpy: Functions
+) -> list[Side]:
+    """The functions; the first is the original."""
+    sides: list[Side] = []
+    for framework, given in (("torch", torch), ("jax", jax), ("numpy", numpy)):
+        if given is None:
+            continue
+        named: list[tuple[str, Any]]
+        if isinstance(given, Mapping):
+            named = [(str(label), function) for label, function in given.items()]
+        elif isinstance(given, list | tuple):
+            many = len(given) > 1
+            named = [(f"{framework} {i}" if many else framework, f) for i, f in enumerate(given, 1)]
+        else:
+            named = [(framework, given)]
+        for label, function in named:
+            if not callable(function):
+                raise TypeError(
+                    f"assert_agree: {framework} must be a function, got {kind(function)}"
+                )
+            sides.append(Side(label, framework, function))
+    if not sides and any(callable(a) and not is_array(a) for a in arguments):
+        raise TypeError(
+            "assert_agree: functions are named by their framework, arguments come first: "
+            f"{FORM}; before it was assert_agree(model, port, params, x)"
+        )
+    if len(sides) < 2:
+        got = ", ".join(side.label for side in sides) or "none"
+        raise ValueError(f"assert_agree: there must be 2 functions or more, got {got}: {FORM}")
+    return sides
+
+
+def _call(
+    sides: list[Side],
+    arguments: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    fixed: Sequence[str | int] | str,
+    gradients: bool,
+    state: bool | None,
+    argnums: int | tuple[int, ...] | None,
+) -> Call:
+    names = argument_names(sides, arguments)
+    trees = [*zip(names, arguments, strict=True), *kwargs.items()]
+    given = {
+        name: to_numpy(leaf)
+        for top, tree in trees
+        for name, leaf in walk(tree, top)
+        if is_array(leaf)
+    }
+    for name, array in given.items():
+        if array.dtype.kind not in "biufcV" or (array.dtype.kind in "fcV" and not is_float(array)):
+            raise TypeError(
+                f"assert_agree: {name} must hold floating-point or complex numbers of 64 bits a "
+                f"part at most, integers or truth values, got dtype {array.dtype}"
+            )
+    held = _held(sides, arguments, names, given, fixed)
+    if argnums is not None:
+        _check_argnums(argnums, sides, len(arguments))
+    buffers: tuple[str, ...] = ()
+    for side in sides:
+        if is_module(side.function):
+            buffers += tuple(name for name, _ in side.function.named_buffers())
+    by = tuple(name for name in given if is_float(given[name]) and name not in held)
+    return Call(names, arguments, kwargs, given, by if gradients else (), argnums, state, buffers)
+
+
+def _held(
+    sides: list[Side],
+    arguments: tuple[Any, ...],
+    names: tuple[str, ...],
+    given: dict[str, np.ndarray],
+    fixed: Sequence[str | int] | str,
+) -> set[str]:
+    """The names of the arrays that are not differentiated by."""
+    held = {name for name in given if name.rstrip("]'\"").endswith(STATISTICS)}
+    for side in sides:
+        if takes_params(side.function, arguments):
+            frozen = [n for n, p in side.function.named_parameters() if not p.requires_grad]
+            buffers = [n for n, _ in side.function.named_buffers()]
+            held |= {f"{names[0]}[{key!r}]" for key in (*frozen, *buffers)}
+    for entry in (fixed,) if isinstance(fixed, str | int) else fixed:
+        if isinstance(entry, int) and not 0 <= entry < len(names):
+            raise ValueError(f"assert_agree: fixed must lie in 0 .. {len(names) - 1}, got {entry}")
+        prefix = names[entry] if isinstance(entry, int) else entry
+        found = {
+            name
+            for name in given
+            if name == prefix or name.startswith((f"{prefix}[", f"{prefix}."))
+        }
+        if not found:
+            raise ValueError(
+                f"assert_agree: fixed must name an argument, one of {', '.join(given)}, "
+                f"got {entry!r}"
+            )
+        held |= found
+    return held
+
+
+def _ignored(ignore: Sequence[str | int] | str) -> list[str]:
+    entries = (ignore,) if isinstance(ignore, str | int) else ignore
+    return [
+        entry if isinstance(entry, str) and entry.startswith("output") else f"output[{entry!r}]"
+        for entry in entries
+    ]
+
+
+def _check_number(name: str, value: Any) -> None:
+    if value is None and name == "bound":
+        return
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise TypeError(f"assert_agree: {name} must be a number, got {kind(value)}")
+    if not 0 <= float(value) < math.inf:
+        raise ValueError(f"assert_agree: {name} must be finite and at least 0, got {value}")
+
+
+def _check_argnums(argnums: Any, sides: list[Side], count: int) -> None:
+    numbers = argnums if isinstance(argnums, tuple) else (argnums,)
+    if not all(isinstance(n, int) and not isinstance(n, bool) for n in numbers):
+        raise TypeError(
+            f"assert_agree: numpy_argnums must be an int or a tuple of ints, got {argnums!r}"
+        )
+    if not numbers or not all(0 <= n < count for n in numbers):
+        raise ValueError(
+            f"assert_agree: numpy_argnums must lie in 0 .. {count - 1}, got {argnums!r}"
+        )
+    if all(side.framework != "numpy" for side in sides):
+        raise ValueError("assert_agree: numpy_argnums must come with a NumPy function, got none")
