@@ -110,7 +110,7 @@ def pytest_terminal_summary(
         return
     from rich.console import Console
 
-    from triptych.timing import sheets
+    from triptych.timing import tables
 
     results = config.hook.pytest_benchmark_generate_json(
         config=config,
@@ -121,4 +121,4 @@ def pytest_terminal_summary(
     )
     limits.complete(results)
     console = Console(width=terminalreporter._tw.fullwidth)
-    console.print(sheets.terminal([results]))
+    console.print(tables.terminal([results]))

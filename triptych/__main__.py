@@ -228,7 +228,7 @@ def _claims(options: argparse.Namespace) -> int:
 
 
 def _report(options: argparse.Namespace) -> int:
-    from triptych.timing import files, results, sheets
+    from triptych.timing import files, results, tables
 
     try:
         found = results.load(options.files)
@@ -238,7 +238,7 @@ def _report(options: argparse.Namespace) -> int:
         print(f"triptych report: {error}", file=sys.stderr)
         return 2
     console = _console()
-    console.print(sheets.terminal(found, options.baseline))
+    console.print(tables.terminal(found, options.baseline))
     for path in written:
         console.print(f"wrote {path}", markup=False, highlight=False, soft_wrap=True)
     return 0

@@ -15,7 +15,7 @@ from rich.console import Console
 
 from triptych.__main__ import main
 from triptych.names import DISPLAY_NAMES, UnknownNameError
-from triptych.timing import files, results, sheets, trends, words
+from triptych.timing import files, results, tables, trends, words
 
 STEPS = 50
 POISON = 7.77e-3
@@ -69,7 +69,7 @@ GPU = {"cpu": "Z80", "cores": 1, "memory": 2**30, "gpu": "G"}
 
 def printed(*files: dict[str, Any], width: int = 120, baseline: str | None = None) -> str:
     console = Console(width=width, file=io.StringIO())
-    console.print(sheets.terminal(files, baseline))
+    console.print(tables.terminal(files, baseline))
     assert isinstance(console.file, io.StringIO)
     return console.file.getvalue()
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from string import Template
 
 from triptych.timing.results import Results
-from triptych.timing.sheets import Grid, Picture, across, machine_lines, once, remark_lines, steady
+from triptych.timing.tables import Grid, Picture, across, machine_lines, once, remark_lines, steady
 from triptych.timing.words import FIT_LEGEND, LEGEND
 
 

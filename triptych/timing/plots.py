@@ -18,7 +18,7 @@ from matplotlib.ticker import EngFormatter
 
 from triptych.names import DISPLAY_NAMES
 from triptych.timing.results import BEST, DTYPES, FASTEST, Label, Results, Row, Side
-from triptych.timing.sheets import Picture
+from triptych.timing.tables import Picture
 from triptych.timing.trends import crossovers, sweeps
 from triptych.timing.words import crossing
 
