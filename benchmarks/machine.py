@@ -65,13 +65,19 @@ def describe(threads: int) -> dict[str, Any]:
         | {name: _version(name) for name in PACKAGES}
         | _cuda_versions(),
         "flags": {
-            "environment": {k: v for k, v in os.environ.items() if k.startswith(SETTINGS)},
+            "XLA_FLAGS": os.environ.get("XLA_FLAGS"),
+            "environment": {
+                k: v
+                for k, v in os.environ.items()
+                if k.startswith(SETTINGS) and k not in (*THREADS, "XLA_FLAGS")
+            },
             "tf32": torch.backends.cuda.matmul.fp32_precision == "tf32",
             "jax_default_matmul_precision": config.jax_default_matmul_precision,
             "x64": config.jax_enable_x64,
             "deterministic": torch.are_deterministic_algorithms_enabled(),
         },
         "threads": threads,
+        "load": list(os.getloadavg()) if hasattr(os, "getloadavg") else None,
         "commit": commit["id"],
         "dirty": commit["dirty"],
         "seed": SEED,
@@ -122,7 +128,6 @@ def _hardware() -> dict[str, Any]:
         "torch_capability": torch.backends.cpu.get_cpu_capability(),
         "caches": _caches(),
         "huge_pages": _first_line("/sys/kernel/mm/transparent_hugepage/enabled"),
-        "load": list(os.getloadavg()) if hasattr(os, "getloadavg") else None,
         "governor": _first_line("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
     } | dict(zip(("gpu", "driver", "clocks", "power_limit"), gpu, strict=True))
 
@@ -135,7 +140,7 @@ def _first_line(path: str) -> str | None:
 
 def _blas() -> list[dict[str, Any]]:
     """The libraries for linear algebra in this process, with the kernel that each has chosen."""
-    names = ("internal_api", "version", "architecture", "num_threads")
+    names = ("internal_api", "version", "architecture")
     return [
         {name: info.get(name) for name in names}
         for info in threadpoolctl.threadpool_info()

@@ -584,7 +584,7 @@ def test_peak_memory_is_not_that_of_the_check() -> None:
 
 BUSY = """
 import os, time
-from benchmarks import machine
+from benchmarks import limits
 from triptych.column import Column
 
 def ticks():
@@ -640,8 +640,8 @@ def copy(tmp_path: Path) -> Path:
     (tmp_path / "tests").mkdir()
     (tmp_path / "tests/conftest.py").write_text("import os; os.environ['XLA_FLAGS'] = '--none'\n")
     (tmp_path / "tests/test_one.py").write_text("def test_one():\n    pass\n")
-    _plant(tmp_path / "benchmarks/machine.py", "2**26, 2**20, 2**17, 2**14", "2**15, 2**14")
-    _plant(tmp_path / "benchmarks/machine.py", '"cpu": 2048', '"cpu": 64')
+    _plant(tmp_path / "benchmarks/limits.py", "2**26, 2**20, 2**17, 2**14", "2**15, 2**14")
+    _plant(tmp_path / "benchmarks/limits.py", '"cpu": 2048', '"cpu": 64')
     _plant(
         tmp_path / "jax_impl/linear_regression.py",
         'b = params["b"] - learning_rate * grads["b"]',
@@ -780,3 +780,15 @@ def test_the_metadata_names_what_a_time_depends_on(monkeypatch: pytest.MonkeyPat
     assert any(blas["internal_api"] == "openblas" for blas in found["machine"]["blas"])
     assert found["machine"]["torch_capability"]
     assert json.loads(json.dumps(found)) == json.loads(json.dumps(found))
+
+
+def test_runs_on_one_and_on_all_threads_are_one_setup(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What differs from run to run must not stand in what makes a set-up."""
+    found = []
+    for threads, load in (("1", 0.5), ("2", 3.0)):
+        for name in machine.THREADS:
+            monkeypatch.setenv(name, threads)
+        monkeypatch.setattr(os, "getloadavg", lambda load=load: (load, load, load))
+        described = machine.describe(int(threads))
+        found.append({part: described[part] for part in ("machine", "versions", "flags")})
+    assert found[0] == found[1]
