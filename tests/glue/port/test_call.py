@@ -92,6 +92,7 @@ def test_gradients_that_a_numpy_function_returns(dtype: Any) -> None:
         assert_agree(*arguments, jax=jax_loss, numpy=wrong, numpy_argnums=(0, 1))
 
 
+@pytest.mark.slow
 def test_the_columns_own_functions(columns: Any) -> None:
     from triptych import data
 

@@ -196,6 +196,7 @@ def batch_norm(momentum: float = 0.1, unbiased: int = 1) -> Any:
     return port
 
 
+@pytest.mark.slow
 def test_the_state_that_a_step_leaves() -> None:
     model, x = torch.nn.BatchNorm1d(5), drawn(16, 5)
     state = model.state_dict()
@@ -212,6 +213,7 @@ def test_the_state_that_a_step_leaves() -> None:
     assert "not compared: the buffers that the call changed, running_mean" in report.notes[0]
 
 
+@pytest.mark.slow
 def test_the_state_of_flax() -> None:
     nn = pytest.importorskip("flax.linen")
     model, x = torch.nn.BatchNorm1d(5), drawn(16, 5)
