@@ -90,14 +90,16 @@ napoleon_numpy_docstring = False
 
 
 def setup(app: Sphinx) -> None:
-    """Give the captions of the navigation a level: Sphinx makes them headings without one."""
+    """Mend two things that the theme leaves unreachable for a keyboard or a screen reader."""
+    app.connect("html-page-context", reachable, priority=900)
 
-    def navigation(
-        app: Sphinx, page: str, template: str, context: dict[str, Any], _: object
-    ) -> None:
-        tree = context.get("furo_navigation_tree", "")
-        context["furo_navigation_tree"] = tree.replace(
-            'role="heading"', 'role="heading" aria-level="2"'
-        )
 
-    app.connect("html-page-context", navigation, priority=900)
+def reachable(app: Sphinx, page: str, template: str, context: dict[str, Any], _: object) -> None:
+    """Give captions of the navigation a level, and let the keyboard scroll wide tables."""
+    tree = context.get("furo_navigation_tree", "")
+    context["furo_navigation_tree"] = tree.replace(
+        'role="heading"', 'role="heading" aria-level="2"'
+    )
+    context["body"] = context.get("body", "").replace(
+        '<div class="table-wrapper', '<div tabindex="0" class="table-wrapper'
+    )

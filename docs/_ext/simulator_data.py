@@ -7,6 +7,7 @@ classifier's code with two units, so it has no function of its own.
 """
 
 import ast
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
@@ -314,7 +315,7 @@ def _lit(
                 if lines := set().union(*(bound[function].get(n, set()) for n in names)):
                     lit[step][function][column] = sorted(lines)
     lit["update"] = {
-        UPDATE_CODE: {c: sorted(bindings(c, UPDATE_CODE)["sgd_step"]) for c in COLUMNS}
+        UPDATE_CODE: {c: sorted(bindings(c, UPDATE_CODE)["learning_rate"]) for c in COLUMNS}
     }
     return lit
 
@@ -322,10 +323,11 @@ def _lit(
 def bindings(column: str, function: str) -> Lines:
     """The lines of a function that bind each name.
 
-    A name is bound by a parameter or an assignment, and the function's own name by its `return`.
-    A call of a method as a statement is found under "a.retain_grad", everything that asks an
-    engine for derivatives under "backward". A statement brings with it the results of the local
-    functions that it names.
+    A name is bound by an assignment, and the function's own name by its `return`; a parameter is
+    bound where it stands in the `def` line, `learning_rate` where it is used. A call of a method
+    as a statement is found under "a.retain_grad", everything that asks an engine for derivatives,
+    a pullback too, under "backward". A statement brings with it the results of the local functions
+    that it names.
 
     Args:
         column: the package.
@@ -337,7 +339,7 @@ def bindings(column: str, function: str) -> Lines:
     body = next(n for n in tree.body if isinstance(n, ast.FunctionDef) and n.name == name)
     local = {n.name: n for n in body.body if isinstance(n, ast.FunctionDef)}
     bound: dict[str, set[int]] = defaultdict(set)
-    for argument in (*body.args.args, *body.args.kwonlyargs):
+    for argument in body.args.args:
         bound[argument.arg].add(argument.lineno)
     for statement in body.body:
         if isinstance(statement, ast.FunctionDef):
@@ -363,11 +365,14 @@ def _bound_by(statement: ast.stmt, function: str) -> Iterator[str]:
             target = target.value
         yield from (n.id for n in ast.walk(target) if isinstance(n, ast.Name))
     for part in ast.walk(statement):
-        if isinstance(part, ast.Call) and isinstance(part.func, ast.Attribute):
-            if part.func.attr in ("backward", "grad", "value_and_grad"):
+        if isinstance(part, ast.Name) and part.id == "learning_rate":
+            yield part.id
+        if isinstance(part, ast.Call):
+            called = ast.unparse(part.func)
+            if re.search(r"^pull_|\.(backward|grad|value_and_grad)$", called):
                 yield "backward"
             if isinstance(statement, ast.Expr):
-                yield ast.unparse(part.func)
+                yield called
 
 
 def _span(node: ast.stmt) -> range:

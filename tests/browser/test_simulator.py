@@ -239,11 +239,15 @@ def test_lit_lines_do_the_current_step(simulator: Page) -> None:
     """The product: each step's line, by what stands in it."""
     choose(simulator, "A-product")
     lines = {
-        1: ("a = x + 2", "a = x + 2", "a = x + 2"),
-        3: ("y = a * b", "y = a * b", "return a * b\ny = output(a, b)"),
-        5: ("d_b = d_y * a", "b.retain_grad()\ny.backward()", "d_a, d_b = jax.grad"),
-        7: ("d_x = d_a + d_b", "y.backward()", "d_x = jax.grad"),
-        8: ("return {name: p - learning_rate * grads[name]",) * 3,
+        1: ("a = x + 2", "a = x + 2", "a, pull_a = jax.vjp(lambda x: x + 2, x)"),
+        3: ("y = a * b", "y = a * b", "y, pull_y = jax.vjp(lambda a, b: a * b, a, b)"),
+        5: ("d_b = d_y * a", "b.retain_grad()\ny.backward()", "d_a, d_b = pull_y(d_y)"),
+        7: ("d_x = d_a + d_b", "y.backward()", "d_x = through_a + through_b"),
+        8: (
+            "return {name: p - learning_rate * grads[name]",
+            "SGD(leaves.values(), learning_rate).step()",
+            "return jax.tree.map(lambda p, g: p - learning_rate * g",
+        ),
     }
     for step, texts in lines.items():
         click(simulator, "step", (step - steps(simulator)[0]))
@@ -560,6 +564,6 @@ def test_a_source_that_cannot_be_drawn_is_named() -> None:
 
 
 def test_missing_claims_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(simulator_data.claims, "claims", tuple)
+    monkeypatch.setattr(simulator_data.book, "claims", tuple)
     with pytest.raises(ValueError, match="Gradients of small graphs"):
         simulator_data.simulator_data()
