@@ -43,7 +43,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 # TensorFlow and what the tests of one column need, without PyTorch and JAX: three frameworks in
 # one process are two too many. The package comes last and alone, or pip would fetch them for it.
 $(ORACLES_INSTALLED): pyproject.toml constraints.txt
-	$(call install,TensorFlow,TensorFlow is large,tensorflow-cpu pytest numpy jaxtyping rich)
+	$(call install,TensorFlow,TensorFlow is large,tensorflow-cpu pytest numpy jaxtyping annotated-types rich)
 	@$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -e .
 	@touch $@
 
