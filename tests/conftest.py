@@ -36,6 +36,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--require-gpu", action="store_true", help="fail, rather than skip, without a CUDA device"
     )
     parser.addoption(
+        "--exhaustive",
+        action="store_true",
+        help="every float32 number and every committed digest, rather than a part of them",
+    )
+    parser.addoption(
         "--random-runs", type=int, default=5, help="of drawn batches, each with a seed of its own"
     )
 

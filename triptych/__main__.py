@@ -152,6 +152,11 @@ def _compare(options: argparse.Namespace) -> int:
     if reason := usable(options.device):
         print(f"triptych compare: {reason}", file=sys.stderr)
         return 2
+    chosen = [e for e in exhibits.EXHIBITS if options.concept in (None, e.concept)]
+    dtypes = sorted({dtype for exhibit in chosen for dtype in exhibit.dtypes})
+    if options.dtype not in (None, *dtypes):
+        print(f"triptych compare: {options.concept} exists in {dtypes[0]} only", file=sys.stderr)
+        return 2
     outcome = comparison.compare(
         _console(quiet=options.json),
         dtypes=(options.dtype,) if options.dtype else names.DTYPES,

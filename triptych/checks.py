@@ -559,7 +559,8 @@ def _rule(annotation: Any) -> Rule | None:
 def _late_rules(annotation: Any) -> Iterator[Late]:
     """What to check of an argument once the shapes of all are known."""
     base, metadata = _parts(_not_none(annotation))
-    if _dtypes(base) == FLOATS:
+    dtypes = _dtypes(base)
+    if isinstance(dtypes, tuple) and set(dtypes) <= set(FLOATS):
         yield lambda call, name, value, _: call.finite(name, value)
     bounds = [entry for entry in metadata if not isinstance(entry, _BelowSize)]
     if hasattr(base, "dim_str") and bounds:

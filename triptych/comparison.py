@@ -9,9 +9,15 @@ from typing import Any, NamedTuple
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
+from triptych.agreement import digests
 from triptych.agreement.exhibits import EXHIBITS, agreement
 from triptych.agreement.measures import Row
-from triptych.agreement.tables import agreement_table, training_table, verdict_line
+from triptych.agreement.tables import (
+    agreement_table,
+    digest_table,
+    training_table,
+    verdict_line,
+)
 from triptych.agreement.training import EPOCHS, TRAINED, Training, drift, reference_of, train
 from triptych.claims import book, verdicts
 from triptych.column import Column, missing, precision
@@ -28,6 +34,8 @@ class Outcome(NamedTuple):
 
     rows: list[Row]
     trainings: list[Training]
+    digests: list[tuple[digests.Run, dict[str, str]]]
+    """Runs with a committed digest, and what each column found."""
     claims: list[verdicts.Result]
     failures: list[str]
     """What disagrees, one line each."""
@@ -67,11 +75,22 @@ def compare(
         trainings = _train(console, dtypes, device)
         console.print(training_table(trainings, console.width))
         failures += _training_failures(trainings)
+    found: list[tuple[digests.Run, dict[str, str]]] = []
+    if concept in (None, "reproducible") and "float32" in dtypes:
+        found = _digests(console, device)
+        console.print(digest_table(found))
+        failures += [
+            f"digest of {run.steps} steps of {run.optimizer}, {column}: {digest} instead of "
+            f"{run.digest}"
+            for run, by_column in found
+            for column, digest in by_column.items()
+            if digest != run.digest
+        ]
     for name in COLUMNS:
         if reason := missing(name):
             console.print(f"[yellow]{DISPLAY_NAMES[name]} did not run: {reason}[/]")
     console.print(verdict_line(rows, failures))
-    return Outcome(rows, trainings, checked, failures)
+    return Outcome(rows, trainings, found, checked, failures)
 
 
 def _progress(console: Console) -> Progress:
@@ -88,7 +107,8 @@ def _measure(
     console: Console, dtypes: Sequence[str], device: str, concept: str | None
 ) -> list[Row]:
     chosen = [e for e in EXHIBITS if concept in (None, e.concept)]
-    total = len(chosen) * len(dtypes) * len(COLUMNS)  # three columns make three pairs
+    found = [dtype for exhibit in chosen for dtype in dtypes if dtype in exhibit.dtypes]
+    total = len(found) * len(COLUMNS)  # three columns make three pairs
     with _progress(console) as progress:
         task = progress.add_task("three columns, every concept", total=total)
         rows = []
@@ -132,6 +152,20 @@ def _train(console: Console, dtypes: Sequence[str], device: str) -> list[Trainin
     return trainings
 
 
+def _digests(console: Console, device: str) -> list[tuple[digests.Run, dict[str, str]]]:
+    short = digests.committed()[:2]
+    columns = [Column(name, device) for name in COLUMNS if not missing(name)]
+    with _progress(console) as progress:
+        task = progress.add_task("digests", total=len(short) * len(columns))
+        found: list[tuple[digests.Run, dict[str, str]]] = []
+        for run in short:
+            found.append((run, {}))
+            for column in columns:
+                found[-1][1][column.name] = digests.find(column, run)
+                progress.advance(task)
+    return found
+
+
 def _training_failures(trainings: Sequence[Training]) -> list[str]:
     failures = []
     for training in trainings:
@@ -158,6 +192,10 @@ def as_json(outcome: Outcome) -> dict[str, Any]:
         "agreement": [
             row._asdict() | {"distance": row.distance if math.isfinite(row.distance) else None}
             for row in outcome.rows
+        ],
+        "digests": [
+            {"optimizer": run.optimizer, "steps": run.steps, "committed": run.digest} | by_column
+            for run, by_column in outcome.digests
         ],
         "claims": verdicts.as_records(outcome.claims),
         "training": [

@@ -39,6 +39,8 @@ CONCEPTS = (
     "parameters",
     "control_flow",
     "execution",
+    "rounding",
+    "reproducible",
 )
 """In reading order; `concepts` lists those that are there."""
 BOUNDARY = "__init__"

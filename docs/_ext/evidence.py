@@ -39,6 +39,7 @@ JOBS = (
     ("agreement", "float32"),
     ("claims", "torch_impl"),
     ("traps", ""),
+    ("digests", ""),
     ("simulator", ""),
     ("claims", "numpy_ref"),
 )
@@ -146,6 +147,18 @@ def agreement(dtype: str) -> list[dict[str, Any]]:
     return [row._asdict() for row in rows]
 
 
+def digests(_: str) -> list[dict[str, Any]]:
+    """The runs of 100 steps, with the digest that each column finds."""
+    from triptych.agreement import digests as book
+    from triptych.column import Column
+
+    runs = [run for run in book.committed() if run.steps == 100]
+    found = [run._asdict() | {c: book.find(Column(c), run) for c in COLUMNS} for run in runs]
+    if wrong := [run for run in found if {run[c] for c in COLUMNS} != {run["digest"]}]:
+        raise SystemExit(f"another digest than in digests.toml: {wrong}")
+    return found
+
+
 def traps(_: str) -> dict[str, Any]:
     """What the lines of traps.toml give."""
     import traps as book
@@ -168,7 +181,13 @@ def main(arguments: Sequence[str]) -> None:
 
         found: Any = pictures.draw(Path(file).parent)
     else:
-        jobs = {"claims": claims, "agreement": agreement, "traps": traps, "simulator": simulator}
+        jobs = {
+            "claims": claims,
+            "agreement": agreement,
+            "digests": digests,
+            "traps": traps,
+            "simulator": simulator,
+        }
         found = jobs[kind]("".join(part))
     # whole or not at all: a build that is stopped leaves nothing half written behind
     half = Path(f"{file}.half")

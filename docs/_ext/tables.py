@@ -200,7 +200,10 @@ class Agreement(_Shown):
         if not rows:
             raise ExtensionError(f"no agreement was measured for the concept {concept!r}")
         heads = [
-            (pair, dtype) for pair in dict.fromkeys(r["pair"] for r in rows) for dtype in DTYPES
+            (pair, dtype)
+            for pair in dict.fromkeys(r["pair"] for r in rows)
+            for dtype in DTYPES
+            if any(r["dtype"] == dtype for r in rows)
         ]
         table: dict[tuple[str, str, str], dict[tuple[str, str], Mapping[str, Any]]] = {}
         for row in rows:
@@ -209,7 +212,7 @@ class Agreement(_Shown):
         head = "".join(f'<th scope="col">{_pair(pair)}<br>{dtype}</th>' for pair, dtype in heads)
         body = "".join(
             f"<tr><td>{'' if concept else _link(self.up, name)}{html.escape(quantity)}</td>"
-            f"<td>{unit}</td>" + "".join(_distance(cells[place]) for place in heads) + "</tr>"
+            f"<td>{unit}</td>" + "".join(_distance(cells.get(place)) for place in heads) + "</tr>"
             for (name, quantity, unit), cells in table.items()
         )
         return (
@@ -231,7 +234,9 @@ def _pair(pair: str) -> str:
     return f"{second} from {first}"
 
 
-def _distance(row: Mapping[str, Any]) -> str:
+def _distance(row: Mapping[str, Any] | None) -> str:
+    if row is None:  # what is there in one dtype only
+        return "<td></td>"
     if row["distance"] == 0:
         return '<td class="tp-holds">equal</td>'
     note = html.escape(row["note"])
@@ -249,6 +254,25 @@ class AgreementSummary(_Shown):
         return (
             f'<p class="tp-number">The columns agree: <strong>{equal} of {len(rows)}</strong> '
             "comparisons are equal in every bit, the others stay within their bounds.</p>"
+        )
+
+
+class Digests(_Shown):
+    """`{digests}`: the committed digests, and what each column finds where the pages are built."""
+
+    def shown(self) -> str:
+        """A table, one row for each run."""
+        head = "".join(f'<th scope="col">{DISPLAY_NAMES[column]}</th>' for column in COLUMNS)
+        body = "".join(
+            f"<tr><td>{run['optimizer']}, {run['steps']} steps, batch {run['batch']}</td>"
+            + "".join(f'<td class="tp-holds"><code>{run[column]}</code></td>' for column in COLUMNS)
+            + "</tr>"
+            for run in self.found["digests"][""]
+        )
+        return (
+            '<div class="tp-scroll tp-wide" tabindex="0" role="region" aria-label="Digests">'
+            f'<table class="tp-table"><thead><tr><th scope="col">Training run</th>{head}</tr>'
+            f"</thead><tbody>{body}</tbody></table></div>"
         )
 
 
@@ -351,6 +375,7 @@ DIRECTIVES = {
     "claims-summary": ClaimsSummary,
     "agreement-rows": Agreement,
     "agreement-summary": AgreementSummary,
+    "digests": Digests,
     "traps": Traps,
     "timing": Timing,
     "picture": Picture,

@@ -82,6 +82,13 @@ CALLS: dict[str, tuple[str, str, dict[str, Any]]] = {
         {"x": F(1), "w": F(2), "b": F(1), "times": 1, "reset": True},
     ),
     "graph": ("gradients", "affine", {"x": F(1), "w": F(2), "b": F(1)}),
+    "reproducible": ("reproducible", "loss_and_grads", {"params": start(), "x": ROW, "t": LABELS}),
+    "reproducible fit": (
+        "reproducible",
+        "fit",
+        {"params": start(), "x": ROW, "t": LABELS, "batches": np.array([[0, 1], [2, 3]])}
+        | {"optimizer": "sgd", "learning_rate": 0.1},
+    ),
 }
 STATE: dict[str, Any] = CALLS["adam"][2]["state"]
 
@@ -239,6 +246,28 @@ BAD: list[tuple[str, str, Any, type[Exception], str]] = [
     ("dropout", "training", 1, TypeError, "True or False, got builtins.int"),
     ("classifier fit", "optimizer", "rmsprop", ValueError, "'sgd' or 'adam', got 'rmsprop'"),
     ("classifier fit", "optimizer", 1, TypeError, "'sgd' or 'adam', got builtins.int"),
+    # 24-bit numbers are float32's, and finite
+    ("reproducible", "x", ROW.astype(np.float16), TypeError, "must have float32, got dtype float1"),
+    ("reproducible", "x", NAN, ValueError, r"finite, got nan at index \(0, 0\)"),
+    ("reproducible", "t", LABELS + 1, ValueError, r"in 0 .. 2 .* got 3"),
+    (
+        "reproducible",
+        "params",
+        start() | {"fc1.bias": np.zeros(16, np.float16)},
+        TypeError,
+        r"params\['fc1.bias'\] must have float32",
+    ),
+    (
+        "reproducible",
+        "params",
+        start() | {"fc1.bias": np.full(16, np.inf, F)},
+        ValueError,
+        r"params\['fc1.bias'\] must be finite, got inf at index \(0,\)",
+    ),
+    ("reproducible fit", "x", ONE_INFINITY, ValueError, r"finite, got inf at index \(2, 1\)"),
+    ("reproducible fit", "batches", np.array([[0, 8]]), ValueError, "in 0 .. 7"),
+    ("reproducible fit", "optimizer", "rmsprop", ValueError, "'sgd' or 'adam', got 'rmsprop'"),
+    ("reproducible fit", "learning_rate", 0.0, ValueError, "a finite number above 0, got 0.0"),
 ]
 
 

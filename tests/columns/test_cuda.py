@@ -39,6 +39,8 @@ def full_precision_and_repeatable(columns: Any) -> Iterator[None]:
 
 @pytest.mark.parametrize("exhibit", exhibits.EXHIBITS, ids=lambda e: f"{e.concept}, {e.quantity}")
 def test_exhibits(exhibit: Any, cuda_column: Column, dtype: np.dtype, agree: Any) -> None:
+    if str(dtype) not in exhibit.dtypes:
+        return
     reference = exhibit.compute(Column("numpy_ref"), str(dtype))
     found, again = (exhibit.compute(cuda_column, str(dtype)) for _ in range(2))
     pair = f"numpy_ref/{cuda_column.name}"

@@ -42,10 +42,10 @@ def test_everything_agrees(agree: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     for row in outcome.rows:
         agree.row(row)
     assert outcome.failures == []
-    assert len(outcome.rows) == 2 * 3 * len(exhibits.EXHIBITS)
+    assert len(outcome.rows) == 3 * sum(len(exhibit.dtypes) for exhibit in exhibits.EXHIBITS)
     assert len(outcome.trainings) == 6
     assert verdicts.summary(outcome.claims) in " ".join(text.split())
-    assert "All columns agree: 108 comparisons" in text
+    assert f"All columns agree: {len(outcome.rows)} comparisons" in text
     assert max(map(len, text.splitlines())) <= 120
     for training in outcome.trainings:
         assert training.losses.shape == (EPOCHS,)
@@ -92,6 +92,7 @@ def _scaled(result: Any) -> Any:
         ("classifier", "loss_and_grads", _transposed, "shape"),
         ("classifier", "loss", lambda r: r * float("nan"), "NaN"),
         ("optimizers", "adam_step", _scaled, "eps"),
+        ("rounding", "exp", lambda r: r * (1 + 2.0**-52), "allowed 0"),
     ],
 )
 def test_a_planted_mistake_is_found(
@@ -108,6 +109,31 @@ def test_a_planted_mistake_is_found(
     assert "The columns disagree:" in out
     assert "numpy_ref/torch_impl" in out.replace("\n", "")
     assert words in " ".join(out.split())
+
+
+@pytest.mark.usefixtures("all_columns")
+def test_another_bit_is_another_digest(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One bit of one loss, where every bound of the other concepts would look away."""
+
+    def one_bit(result: Any) -> Any:
+        losses = result[1].clone()
+        losses[3] = torch.nextafter(losses[3], torch.zeros(()))
+        return result[0], losses
+
+    torch = pytest.importorskip("torch")
+    sabotage(monkeypatch, "reproducible", "fit", one_bit)
+    assert main(["compare", "--concept", "reproducible", "--json"]) == 1
+    found = json.loads(capsys.readouterr().out)
+    sgd = found["digests"][0]
+    assert sgd["numpy_ref"] == sgd["jax_impl"] == sgd["committed"] != sgd["torch_impl"]
+    assert any(f.startswith("digest of 100 steps of sgd, torch_impl") for f in found["failures"])
+
+
+def test_a_dtype_that_a_concept_lacks(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["compare", "--concept", "reproducible", "--dtype", "float64"]) == 2
+    assert "reproducible exists in float32 only" in capsys.readouterr().err
 
 
 @pytest.mark.usefixtures("all_columns")

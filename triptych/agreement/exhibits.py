@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from triptych import data, trees
-from triptych.agreement import bounds
+from triptych.agreement import bounds, digests
 from triptych.agreement.measures import DisagreementError, Row, Unit, distance
 from triptych.column import Column, missing, precision
 from triptych.names import COLUMNS, DTYPES
@@ -34,6 +34,8 @@ class Exhibit(NamedTuple):
     """By dtype."""
     same_bits: bool = False
     """Whether NumPy and PyTorch, on a CPU, must have the same bits all the same."""
+    dtypes: tuple[str, ...] = DTYPES
+    """In which it exists."""
 
     def allowed(self, pair: str, dtype: str, device: str) -> float:
         """The largest distance allowed."""
@@ -214,6 +216,27 @@ def line_descent(dtype: str) -> bounds.Descent:
     return bounds.descent(start, x, t[:, 0], learning_rate=0.1, steps=100)
 
 
+def _rounding(column: Column, dtype: str) -> Named:
+    """Each function, in float32's 24 bits."""
+    rng = np.random.default_rng(0)
+    a, b = (rng.normal(size=shape).astype("float32").astype(dtype) for shape in ((8, 50), (50, 4)))
+    x = -np.exp(rng.uniform(-12, 4, 1000)).astype("float32").astype(dtype)
+    return flat(
+        {
+            "rounded": column.call("rounding", "rounded", rng.normal(size=100).astype(dtype)),
+            "product": column.call("rounding", "product", a, b),
+            "total": column.call("rounding", "total", b),
+            "exp": column.call("rounding", "exp", x),
+            "log": column.call("rounding", "log", 1 - x),
+        }
+    )
+
+
+def _reproducible(optimizer: str) -> Callable[[Column, str], Named]:
+    (run,) = (run for run in digests.committed()[:2] if run.optimizer == optimizer)
+    return lambda column, _: flat(digests.train(column, run))
+
+
 Bound = Callable[[str], float]
 
 
@@ -299,6 +322,18 @@ EXHIBITS = (
     Exhibit("parameters", "saved and loaded", _on_disk, "ulp", EXACT),
     Exhibit("control_flow", "if, for, recursion", _control_flow, "ulp", EXACT),
     Exhibit("execution", "10 steps of the loop", _loop, "absolute", trained("sgd", 10)),
+    Exhibit("rounding", "product, exp, log", _rounding, "ulp", EXACT, dtypes=("float64",)),
+    Exhibit(
+        "reproducible", "100 steps of SGD", _reproducible("sgd"), "ulp", EXACT, dtypes=("float32",)
+    ),
+    Exhibit(
+        "reproducible",
+        "100 steps of Adam",
+        _reproducible("adam"),
+        "ulp",
+        EXACT,
+        dtypes=("float32",),
+    ),
 )
 
 
@@ -316,7 +351,7 @@ def agreement(
         Rows in the order of EXHIBITS.
     """
     for exhibit, dtype in itertools.product(EXHIBITS, dtypes):
-        if concept not in (None, exhibit.concept):
+        if concept not in (None, exhibit.concept) or dtype not in exhibit.dtypes:
             continue
         with precision(dtype):
             found = {

@@ -1,7 +1,7 @@
 """What `triptych compare` prints: the agreement table, the trainings, a verdict."""
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 
 from rich import box
@@ -10,6 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from triptych.agreement.digests import Run
 from triptych.agreement.measures import Row
 from triptych.agreement.training import EPOCHS, TRAINED, Training, drift, reference_of
 from triptych.names import COLUMNS, DISPLAY_NAMES
@@ -169,6 +170,30 @@ def training_table(trainings: Sequence[Training], width: int) -> Table:
             f"{training.test_accuracy:.1%}",
             "—" if training is reference else "equal" if apart == 0 else f"{apart:.1e}",
         )
+    return table
+
+
+def digest_table(found: Sequence[tuple[Run, Mapping[str, str]]]) -> Table:
+    """The digest of each run in each column, in red where it is not the committed one."""
+    table = Table(
+        title="One digest for a whole training run, float32",
+        caption="Of all parameters and losses (SHA-256), the same on every machine. One that "
+        "differs is worth a report: triptych compare --concept reproducible --json",
+        box=box.SIMPLE_HEAD,
+        padding=(0, 0, 0, 1),
+        title_justify="left",
+        caption_justify="left",
+    )
+    columns = [name for name in COLUMNS if any(name in digests for _, digests in found)]
+    table.add_column("steps")
+    for name in columns:
+        table.add_column(DISPLAY_NAMES[name], no_wrap=True)
+    for run, digests in found:
+        cells = [
+            Text(digests[name], style="green" if digests[name] == run.digest else "bold red")
+            for name in columns
+        ]
+        table.add_row(f"{run.steps} {run.optimizer}", *cells)
     return table
 
 
