@@ -44,7 +44,7 @@ def make(case: Case) -> Target:
         with precision("float64"):
             params, losses = judge(case.column).call(
                 "linear_regression", "fit", *in_float64(given),
-                learning_rate=RATE, epochs=case.steps,
+                learning_rate=RATE, steps=case.steps,
             )  # fmt: skip
         return params | {"losses": losses[:10]}
 
@@ -57,7 +57,7 @@ def make(case: Case) -> Target:
     def fresh() -> Any:
         return column.synchronize((column.take_in(given[0]), x, t))
 
-    fit = partial(column.linear_regression.fit, learning_rate=RATE, epochs=case.steps)
+    fit = partial(column.linear_regression.fit, learning_rate=RATE, steps=case.steps)
     if case.mode == "un-jitted":
         fit = partial(_un_jitted, column, case.steps)
     return Target(

@@ -62,7 +62,7 @@ def noisy_line() -> Callable[[Theme], Figure]:
     """The noisy points around y = 2 x, the line that each column fits, and the loss."""
     params, x, t = data.noisy_line(dtype="float32")
     found = in_each(
-        "float32", "linear_regression", "fit", params, x, t, learning_rate=0.1, epochs=100
+        "float32", "linear_regression", "fit", params, x, t, learning_rate=0.1, steps=100
     )
 
     def draw(theme: Theme) -> Figure:
@@ -97,7 +97,7 @@ def three_points() -> Callable[[Theme], Figure]:
     shown = (1, 2, 5, 100)
     fits = {
         epochs: in_each(
-            "float64", "linear_regression", "fit", params, x, t, learning_rate=0.1, epochs=epochs
+            "float64", "linear_regression", "fit", params, x, t, learning_rate=0.1, steps=epochs
         )
         for epochs in shown
     }
@@ -202,7 +202,7 @@ def stall() -> Callable[[Theme], Figure]:
     for dtype in names.DTYPES:
         params, x, t = data.layer(dtype=dtype)
         found = in_each(
-            dtype, "linear_layer", "train", params, x, t, learning_rate=0.01, steps=1000
+            dtype, "linear_layer", "fit", params, x, t, learning_rate=0.01, steps=1000
         )
         losses[dtype] = {name: history for name, (_, history) in found.items()}
 

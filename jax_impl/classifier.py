@@ -83,7 +83,7 @@ def loss(
 
     Source: B, next steps.
     """
-    log_p = jax.nn.log_softmax(logits(params, x))
+    log_p = jax.nn.log_softmax(logits(params, x), axis=1)
     return -jnp.mean(log_p[jnp.arange(len(t)), t])
 
 
@@ -178,7 +178,8 @@ def fit(
             params, state = adam_step(params, grads, state, learning_rate=learning_rate)
         return (params, state), value
 
-    (params, _), losses = jax.lax.scan(step, (params, adam_start(params)), batches)
+    state = adam_start(params) if optimizer == "adam" else {}
+    (params, _), losses = jax.lax.scan(step, (params, state), batches)
     return params, losses
 
 

@@ -48,6 +48,20 @@ def mse_loss(y: Float[Array, "*n"], t: Float[Array, "*n"]) -> Float[Array, ""]:
 
 
 @checked
+def loss(params: Params, x: Float[Array, "*n in"], t: Float[Array, "*n out"]) -> Float[Array, ""]:
+    """L = mean((x W^T + b - t)**2).
+
+    Args:
+        params: "weight" and "bias".
+        x: inputs.
+        t: targets.
+
+    Source: C.
+    """
+    return mse_loss(linear(x, params["weight"], params["bias"]), t)
+
+
+@checked
 @jax.jit
 def loss_and_grads(
     params: Params, x: Float[Array, "*n in"], t: Float[Array, "*n out"]
@@ -64,18 +78,13 @@ def loss_and_grads(
 
     Source: C.
     """
-
-    def forward(params: Params) -> Array:
-        y = linear(x, params["weight"], params["bias"])
-        return mse_loss(y, t)
-
     # forward, backward
-    return jax.value_and_grad(forward)(params)
+    return jax.value_and_grad(loss)(params, x, t)
 
 
 @checked
 @partial(jax.jit, static_argnames="steps")
-def train(
+def fit(
     params: Params,
     x: Float[Array, "*n in"],
     t: Float[Array, "*n out"],
@@ -100,17 +109,17 @@ def train(
 
     def step(params: Params, _: None) -> tuple[Params, Array]:
         # forward, backward
-        loss, grads = loss_and_grads(params, x, t)
+        value, grads = loss_and_grads(params, x, t)
         # update
         params = {name: p - learning_rate * grads[name] for name, p in params.items()}
-        return params, loss
+        return params, value
 
     return jax.lax.scan(step, params, length=steps)
 
 
 @checked
 @partial(jax.jit, static_argnames="steps")
-def train_with_optimizer(
+def fit_with_optimizer(
     params: Params,
     x: Float[Array, "*n in"],
     t: Float[Array, "*n out"],
@@ -118,18 +127,18 @@ def train_with_optimizer(
     learning_rate: Positive,
     steps: Count,
 ) -> tuple[Params, Float[Array, " steps"]]:
-    """Train as `train` does, with an optimiser (and a layer, if there is one) for the update.
+    """The same descent, with an optimiser for the update.
 
-    Args and Returns: as for `train`.
+    Args and Returns: as for `fit`.
 
     Source: C, next steps.
     """
 
     def step(params: Params, _: None) -> tuple[Params, Array]:
         # forward, backward
-        loss, grads = loss_and_grads(params, x, t)
+        value, grads = loss_and_grads(params, x, t)
         # update
-        return sgd_step(params, grads, learning_rate=learning_rate), loss
+        return sgd_step(params, grads, learning_rate=learning_rate), value
 
     return jax.lax.scan(step, params, length=steps)
 

@@ -67,15 +67,15 @@ def loss_and_grads(
 
 
 @checked
-@partial(jax.jit, static_argnames="epochs")
+@partial(jax.jit, static_argnames="steps")
 def fit(
     params: Params,
     x: Float[Array, "n 1"],
     t: Float[Array, "n 1"],
     *,
     learning_rate: Positive,
-    epochs: Count,
-) -> tuple[Params, Float[Array, " epochs"]]:
+    steps: Count,
+) -> tuple[Params, Float[Array, " steps"]]:
     """Gradient descent by hand: w <- w - rate dL/dw, b <- b - rate dL/db, once an epoch.
 
     Args:
@@ -83,7 +83,7 @@ def fit(
         x: inputs.
         t: targets.
         learning_rate: the step along the negative gradient.
-        epochs: how many passes over the data, one update each.
+        steps: how many updates, each on all points: the documents' epochs.
 
     Returns:
         The parameters after the last update, and the loss before each one.
@@ -99,20 +99,20 @@ def fit(
         b = params["b"] - learning_rate * grads["b"]
         return {"w": w, "b": b}, value
 
-    return jax.lax.scan(epoch, params, length=epochs)
+    return jax.lax.scan(epoch, params, length=steps)
 
 
 @checked
-@partial(jax.jit, static_argnames="epochs")
+@partial(jax.jit, static_argnames="steps")
 def fit_with_optimizer(
     params: Params,
     x: Float[Array, "n 1"],
     t: Float[Array, "n 1"],
     *,
     learning_rate: Positive,
-    epochs: Count,
-) -> tuple[Params, Float[Array, " epochs"]]:
-    """Fit as `fit` does, with an optimiser (and a layer, if there is one) for the update.
+    steps: Count,
+) -> tuple[Params, Float[Array, " steps"]]:
+    """The same descent, with an optimiser for the update.
 
     Args and Returns: as for `fit`.
 
@@ -125,7 +125,7 @@ def fit_with_optimizer(
         # update
         return sgd_step(params, grads, learning_rate=learning_rate), value
 
-    return jax.lax.scan(epoch, params, length=epochs)
+    return jax.lax.scan(epoch, params, length=steps)
 
 
 if __name__ == "__main__":

@@ -65,15 +65,15 @@ def save(path: str | os.PathLike[str], params: dict[str, Array]) -> None:
     # safetensors writes the bytes as they lie in memory: they must lie in order
     arrays = {name: np.ascontiguousarray(p) for name, p in to_numpy(params).items()}
     target = Path(os.path.realpath(path))
-    partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
+    unfinished = target.with_name(f".{target.name}.{os.getpid()}.partial")
     try:
-        with partial.open("wb") as file:
+        with unfinished.open("wb") as file:
             file.write(safetensors.numpy.save(arrays))
             file.flush()
             os.fsync(file.fileno())
-        partial.replace(target)
+        unfinished.replace(target)
     finally:
-        partial.unlink(missing_ok=True)
+        unfinished.unlink(missing_ok=True)
 
 
 @checked

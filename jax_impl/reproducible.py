@@ -156,7 +156,8 @@ def _fit(
             params, state = _adam_step(params, grads, state, rate)
         return (params, state), value
 
-    (params, _), losses = jax.lax.scan(step, (params, _adam_start(params)), batches)
+    state = _adam_start(params) if optimizer == "adam" else {}
+    (params, _), losses = jax.lax.scan(step, (params, state), batches)
     return _cast((params, losses), jnp.float32)
 
 

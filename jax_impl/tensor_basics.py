@@ -38,7 +38,7 @@ def tensor(data: NestedNumbers, *, dtype: DType | None = None, device: Device = 
             array = jnp.array(data, dtype=dtype, device=jax.devices(device)[0])
     except (ValueError, OverflowError) as error:
         raise ValueError(f"tensor: data must not be ragged or too large: {error}") from error
-    if not np.isfinite(array).all():
+    if not jnp.isfinite(array).all():
         raise ValueError(f"tensor: data must be finite in {dtype or 'its default dtype'}")
     return array
 

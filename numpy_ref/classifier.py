@@ -108,19 +108,19 @@ def loss_and_grads(
     h1 = np.maximum(z1, 0)
     z2 = h1 @ w2.T + b2
     h2 = np.maximum(z2, 0)
-    logits = h2 @ w3.T + b3
-    log_p = _log_softmax(logits)
+    z3 = h2 @ w3.T + b3
+    log_p = _log_softmax(z3)
     value = -np.mean(log_p[rows, t])
     # backward
     # softmax and cross-entropy together: (P - onehot) / n
-    d_logits = np.exp(log_p)
-    d_logits[rows, t] -= 1
-    d_logits /= n
+    d_z3 = np.exp(log_p)
+    d_z3[rows, t] -= 1
+    d_z3 /= n
     # the third layer; a sum over rows is a product with ones, which is faster
     ones = np.ones(n, x.dtype)
-    d_w3 = d_logits.T @ h2
-    d_b3 = ones @ d_logits
-    d_h2 = d_logits @ w3
+    d_w3 = d_z3.T @ h2
+    d_b3 = ones @ d_z3
+    d_h2 = d_z3 @ w3
     # ReLU: what was above 0 passes
     d_z2 = d_h2 * (z2 > 0)
     # the second layer
@@ -197,17 +197,18 @@ def fit(
 
     Source: B, next steps.
     """
-    state = adam_start(params)
-    losses = np.empty(len(batches), x.dtype)
-    for step, rows in enumerate(batches):
+    state = adam_start(params) if optimizer == "adam" else {}
+    losses = []
+    for rows in batches:
         # forward, backward
-        losses[step], grads = loss_and_grads(params, x.take(rows, axis=0), t.take(rows))
+        value, grads = loss_and_grads(params, x.take(rows, axis=0), t.take(rows))
+        losses.append(value)
         # update
         if optimizer == "sgd":
             params = sgd_step(params, grads, learning_rate=learning_rate)
         else:
             params, state = adam_step(params, grads, state, learning_rate=learning_rate)
-    return params, losses
+    return params, np.array(losses)
 
 
 def _log_softmax(logits: Array) -> Array:

@@ -47,6 +47,20 @@ def mse_loss(y: Float[Array, "*n"], t: Float[Array, "*n"]) -> Float[Array, ""]:
 
 
 @checked
+def loss(params: Params, x: Float[Array, "*n in"], t: Float[Array, "*n out"]) -> Float[Array, ""]:
+    """L = mean((x W^T + b - t)**2).
+
+    Args:
+        params: "weight" and "bias".
+        x: inputs.
+        t: targets.
+
+    Source: C.
+    """
+    return mse_loss(linear(x, params["weight"], params["bias"]), t)
+
+
+@checked
 def loss_and_grads(
     params: Params, x: Float[Array, "*n in"], t: Float[Array, "*n out"]
 ) -> tuple[Float[Array, ""], Params]:
@@ -77,7 +91,7 @@ def loss_and_grads(
 
 
 @checked
-def train(
+def fit(
     params: Params,
     x: Float[Array, "*n in"],
     t: Float[Array, "*n out"],
@@ -99,17 +113,18 @@ def train(
 
     Source: C.
     """
-    losses = np.empty(steps, x.dtype)
-    for step in range(steps):
+    losses = []
+    for _ in range(steps):
         # forward, backward
-        losses[step], grads = loss_and_grads(params, x, t)
+        value, grads = loss_and_grads(params, x, t)
+        losses.append(value)
         # update
         params = {name: p - learning_rate * grads[name] for name, p in params.items()}
-    return params, losses
+    return params, np.array(losses)
 
 
 @checked
-def train_with_optimizer(
+def fit_with_optimizer(
     params: Params,
     x: Float[Array, "*n in"],
     t: Float[Array, "*n out"],
@@ -117,19 +132,20 @@ def train_with_optimizer(
     learning_rate: Positive,
     steps: Count,
 ) -> tuple[Params, Float[Array, " steps"]]:
-    """Train as `train` does, with an optimiser (and a layer, if there is one) for the update.
+    """The same descent, with an optimiser for the update.
 
-    Args and Returns: as for `train`.
+    Args and Returns: as for `fit`.
 
     Source: C, next steps.
     """
-    losses = np.empty(steps, x.dtype)
-    for step in range(steps):
+    losses = []
+    for _ in range(steps):
         # forward, backward
-        losses[step], grads = loss_and_grads(params, x, t)
+        value, grads = loss_and_grads(params, x, t)
+        losses.append(value)
         # update
         params = sgd_step(params, grads, learning_rate=learning_rate)
-    return params, losses
+    return params, np.array(losses)
 
 
 @checked

@@ -79,8 +79,8 @@ def fit(
     t: Float[Array, "n 1"],
     *,
     learning_rate: Positive,
-    epochs: Count,
-) -> tuple[Params, Float[Array, " epochs"]]:
+    steps: Count,
+) -> tuple[Params, Float[Array, " steps"]]:
     """Gradient descent by hand: w <- w - rate dL/dw, b <- b - rate dL/db, once an epoch.
 
     Args:
@@ -88,22 +88,21 @@ def fit(
         x: inputs.
         t: targets.
         learning_rate: the step along the negative gradient.
-        epochs: how many passes over the data, one update each.
+        steps: how many updates, each on all points: the documents' epochs.
 
     Returns:
         The parameters after the last update, and the loss before each one.
 
     Source: A 7.6.
     """
-    w, b = params["w"], params["b"]
-    losses = np.empty(epochs, x.dtype)
-    for epoch in range(epochs):
+    losses = []
+    for _ in range(steps):
         # forward, backward
-        losses[epoch], grads = loss_and_grads({"w": w, "b": b}, x, t)
+        value, grads = loss_and_grads(params, x, t)
+        losses.append(value)
         # update
-        w = w - learning_rate * grads["w"]
-        b = b - learning_rate * grads["b"]
-    return {"w": w, "b": b}, losses
+        params = {name: p - learning_rate * grads[name] for name, p in params.items()}
+    return params, np.array(losses)
 
 
 @checked
@@ -113,21 +112,22 @@ def fit_with_optimizer(
     t: Float[Array, "n 1"],
     *,
     learning_rate: Positive,
-    epochs: Count,
-) -> tuple[Params, Float[Array, " epochs"]]:
-    """Fit as `fit` does, with an optimiser (and a layer, if there is one) for the update.
+    steps: Count,
+) -> tuple[Params, Float[Array, " steps"]]:
+    """The same descent, with an optimiser for the update.
 
     Args and Returns: as for `fit`.
 
     Source: D.
     """
-    losses = np.empty(epochs, x.dtype)
-    for epoch in range(epochs):
+    losses = []
+    for _ in range(steps):
         # forward, backward
-        losses[epoch], grads = loss_and_grads(params, x, t)
+        value, grads = loss_and_grads(params, x, t)
+        losses.append(value)
         # update
         params = sgd_step(params, grads, learning_rate=learning_rate)
-    return params, losses
+    return params, np.array(losses)
 
 
 if __name__ == "__main__":

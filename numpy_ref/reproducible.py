@@ -67,17 +67,18 @@ def fit(
     """
     params, x = _wide(params), x.astype(np.float64)
     rate = rounded(np.array(learning_rate))
-    state = _adam_start(params)
-    losses = np.empty(len(batches), np.float32)
-    for step, rows in enumerate(batches):
+    state = _adam_start(params) if optimizer == "adam" else {}
+    losses = []
+    for rows in batches:
         # forward, backward
-        losses[step], grads = _loss_and_grads(params, x[rows], t[rows])
+        value, grads = _loss_and_grads(params, x[rows], t[rows])
+        losses.append(value)
         # update
         if optimizer == "sgd":
             params = _sgd_step(params, grads, rate)
         else:
             params, state = _adam_step(params, grads, state, rate)
-    return _narrow(params), losses
+    return _narrow(params), np.array(losses, np.float32)
 
 
 def _wide(params: Params) -> Params:

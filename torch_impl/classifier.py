@@ -116,7 +116,7 @@ def loss(
 
     Source: B, next steps.
     """
-    return cross_entropy(logits(params, x), t.long())
+    return cross_entropy(logits(params, x), t.long())  # it refuses int32
 
 
 @checked
@@ -199,20 +199,20 @@ def fit(
     Source: B, next steps.
     """
     net = SimpleNet.from_params(params)
-    algorithm = torch.optim.SGD if optimizer == "sgd" else torch.optim.Adam
-    opt = algorithm(net.parameters(), lr=learning_rate)
+    kind = torch.optim.SGD if optimizer == "sgd" else torch.optim.Adam
+    algorithm = kind(net.parameters(), lr=learning_rate)
     losses = []
-    t = t.long()
+    t = t.long()  # cross_entropy refuses int32
     for rows in batches:
         # reset
-        opt.zero_grad()
+        algorithm.zero_grad()
         # forward
         value = cross_entropy(net(x[rows]), t[rows])
         losses.append(value.detach())
         # backward
         value.backward()
         # update
-        opt.step()
+        algorithm.step()
     return {name: p.detach() for name, p in net.named_parameters()}, torch.stack(losses)
 
 

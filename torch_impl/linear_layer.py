@@ -46,6 +46,20 @@ def mse_loss(y: Float[Array, "*n"], t: Float[Array, "*n"]) -> Float[Array, ""]:
 
 
 @checked
+def loss(params: Params, x: Float[Array, "*n in"], t: Float[Array, "*n out"]) -> Float[Array, ""]:
+    """L = mean((x W^T + b - t)**2).
+
+    Args:
+        params: "weight" and "bias".
+        x: inputs.
+        t: targets.
+
+    Source: C.
+    """
+    return mse_loss(linear(x, params["weight"], params["bias"]), t)
+
+
+@checked
 def loss_and_grads(
     params: Params, x: Float[Array, "*n in"], t: Float[Array, "*n out"]
 ) -> tuple[Float[Array, ""], Params]:
@@ -61,18 +75,16 @@ def loss_and_grads(
 
     Source: C.
     """
-    weight = params["weight"].detach().requires_grad_()
-    bias = params["bias"].detach().requires_grad_()
+    params = {name: p.detach().requires_grad_() for name, p in params.items()}
     # forward
-    y = linear(x, weight, bias)
-    loss = mse_loss(y, t)
+    value = loss(params, x, t)
     # backward
-    loss.backward()
-    return loss.detach(), {"weight": weight.grad, "bias": bias.grad}
+    value.backward()
+    return value.detach(), {name: p.grad for name, p in params.items()}
 
 
 @checked
-def train(
+def fit(
     params: Params,
     x: Float[Array, "*n in"],
     t: Float[Array, "*n out"],
@@ -94,27 +106,26 @@ def train(
 
     Source: C.
     """
-    weight = params["weight"].detach().clone().requires_grad_()
-    bias = params["bias"].detach().clone().requires_grad_()
+    params = {name: p.detach().clone().requires_grad_() for name, p in params.items()}
     losses = []
     for _ in range(steps):
+        # reset
+        for p in params.values():
+            p.grad = None
         # forward
-        loss = mse_loss(linear(x, weight, bias), t)
-        losses.append(loss.detach())
+        value = loss(params, x, t)
+        losses.append(value.detach())
         # backward
-        loss.backward()
+        value.backward()
         # update
         with torch.no_grad():
-            weight -= learning_rate * weight.grad
-            bias -= learning_rate * bias.grad
-        # reset
-        weight.grad.zero_()
-        bias.grad.zero_()
-    return {"weight": weight.detach(), "bias": bias.detach()}, torch.stack(losses)
+            for p in params.values():
+                p -= learning_rate * p.grad
+    return {name: p.detach() for name, p in params.items()}, torch.stack(losses)
 
 
 @checked
-def train_with_optimizer(
+def fit_with_optimizer(
     params: Params,
     x: Float[Array, "*n in"],
     t: Float[Array, "*n out"],
@@ -122,12 +133,12 @@ def train_with_optimizer(
     learning_rate: Positive,
     steps: Count,
 ) -> tuple[Params, Float[Array, " steps"]]:
-    """Train as `train` does, with an optimiser (and a layer, if there is one) for the update.
+    """The same descent, with an optimiser for the update.
 
     `skip_init` leaves out the random start that `load_state_dict` would overwrite. `SGD` updates
-    with an FMA, so the last bits part from `train`.
+    with an FMA, so the last bits part from `fit`.
 
-    Args and Returns: as for `train`.
+    Args and Returns: as for `fit`.
 
     Source: C, next steps.
     """
@@ -140,10 +151,10 @@ def train_with_optimizer(
         # reset
         optimizer.zero_grad()
         # forward
-        loss = nn.functional.mse_loss(layer(x), t)
-        losses.append(loss.detach())
+        value = nn.functional.mse_loss(layer(x), t)
+        losses.append(value.detach())
         # backward
-        loss.backward()
+        value.backward()
         # update
         optimizer.step()
     return {name: p.detach() for name, p in layer.named_parameters()}, torch.stack(losses)

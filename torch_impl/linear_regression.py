@@ -59,13 +59,12 @@ def loss_and_grads(
 
     Source: A 7.6.
     """
-    w = params["w"].detach().requires_grad_()
-    b = params["b"].detach().requires_grad_()
+    params = {name: p.detach().requires_grad_() for name, p in params.items()}
     # forward
-    value = loss({"w": w, "b": b}, x, t)
+    value = loss(params, x, t)
     # backward
     value.backward()
-    return value.detach(), {"w": w.grad, "b": b.grad}
+    return value.detach(), {name: p.grad for name, p in params.items()}
 
 
 @checked
@@ -75,8 +74,8 @@ def fit(
     t: Float[Array, "n 1"],
     *,
     learning_rate: Positive,
-    epochs: Count,
-) -> tuple[Params, Float[Array, " epochs"]]:
+    steps: Count,
+) -> tuple[Params, Float[Array, " steps"]]:
     """Gradient descent by hand: w <- w - rate dL/dw, b <- b - rate dL/db, once an epoch.
 
     Args:
@@ -84,30 +83,29 @@ def fit(
         x: inputs.
         t: targets.
         learning_rate: the step along the negative gradient.
-        epochs: how many passes over the data, one update each.
+        steps: how many updates, each on all points: the documents' epochs.
 
     Returns:
         The parameters after the last update, and the loss before each one.
 
     Source: A 7.6.
     """
-    w = params["w"].detach().clone().requires_grad_()
-    b = params["b"].detach().clone().requires_grad_()
+    params = {name: p.detach().clone().requires_grad_() for name, p in params.items()}
     losses = []
-    for _ in range(epochs):
+    for _ in range(steps):
+        # reset
+        for p in params.values():
+            p.grad = None
         # forward
-        value = loss({"w": w, "b": b}, x, t)
+        value = loss(params, x, t)
         losses.append(value.detach())
         # backward
         value.backward()
         # update
         with torch.no_grad():
-            w -= learning_rate * w.grad
-            b -= learning_rate * b.grad
-        # reset
-        w.grad = None
-        b.grad = None
-    return {"w": w.detach(), "b": b.detach()}, torch.stack(losses)
+            for p in params.values():
+                p -= learning_rate * p.grad
+    return {name: p.detach() for name, p in params.items()}, torch.stack(losses)
 
 
 @checked
@@ -117,9 +115,9 @@ def fit_with_optimizer(
     t: Float[Array, "n 1"],
     *,
     learning_rate: Positive,
-    epochs: Count,
-) -> tuple[Params, Float[Array, " epochs"]]:
-    """Fit as `fit` does, with an optimiser (and a layer, if there is one) for the update.
+    steps: Count,
+) -> tuple[Params, Float[Array, " steps"]]:
+    """The same descent, with an optimiser for the update.
 
     `SGD` updates with an FMA, so the last bits part from `fit` after a few epochs.
 
@@ -131,7 +129,7 @@ def fit_with_optimizer(
     layer.load_state_dict({"weight": params["w"].reshape(1, 1), "bias": params["b"].reshape(1)})
     optimizer = torch.optim.SGD(layer.parameters(), lr=learning_rate)
     losses = []
-    for _ in range(epochs):
+    for _ in range(steps):
         # reset
         optimizer.zero_grad()
         # forward

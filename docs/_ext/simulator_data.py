@@ -62,7 +62,7 @@ NETWORK_VARIABLES = {
     "c": ("b3", "params"),
     "z": ("z1",),
     "h": ("h1", "z2", "h2"),
-    "s": ("logits",),
+    "s": ("z3", "logits"),
     "L": ("log_p", "loss", "value"),
 }
 NETWORK_CODE = ("classifier.logits", "classifier.loss", "classifier.loss_and_grads")

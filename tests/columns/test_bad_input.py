@@ -49,11 +49,11 @@ CALLS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "fit": (
         "linear_regression",
         "fit",
-        {"params": LINE, "x": POINTS, "t": POINTS, "learning_rate": 0.1, "epochs": 2},
+        {"params": LINE, "x": POINTS, "t": POINTS, "learning_rate": 0.1, "steps": 2},
     ),
     "train": (
         "linear_layer",
-        "train",
+        "fit",
         {"params": {"weight": np.ones((1, 3), F), "bias": np.ones(1, F)}, "x": np.ones(3, F)}
         | {"t": np.ones(1, F), "learning_rate": 0.1, "steps": 2},
     ),
@@ -230,10 +230,10 @@ BAD: list[tuple[str, str, Any, type[Exception], str]] = [
     ("move", "device", None, TypeError, "a string, got None"),
     ("accumulate", "times", 0, ValueError, "a whole number of at least 1, got 0"),
     ("accumulate", "reset", 1, TypeError, "True or False, got builtins.int"),
-    ("fit", "epochs", 0, ValueError, "whole number of at least 1, got 0"),
-    ("fit", "epochs", -5, ValueError, "whole number of at least 1, got -5"),
-    ("fit", "epochs", 2.0, TypeError, "whole number of at least 1, got builtins.float"),
-    ("fit", "epochs", True, TypeError, "whole number of at least 1, got builtins.bool"),
+    ("fit", "steps", 0, ValueError, "whole number of at least 1, got 0"),
+    ("fit", "steps", -5, ValueError, "whole number of at least 1, got -5"),
+    ("fit", "steps", 2.0, TypeError, "whole number of at least 1, got builtins.float"),
+    ("fit", "steps", True, TypeError, "whole number of at least 1, got builtins.bool"),
     ("train", "steps", 0, ValueError, "whole number of at least 1, got 0"),
     ("fit", "learning_rate", 0.0, ValueError, "finite number above 0, got 0.0"),
     ("fit", "learning_rate", -0.1, ValueError, "finite number above 0, got -0.1"),
@@ -382,7 +382,7 @@ def test_under_jit_and_vmap(columns: list[Any]) -> None:
         jax.jit(column.classifier.loss)(params, x, t.astype(F))
     rates = jax.vmap(
         lambda rate: column.linear_regression.fit(
-            *(column.take_in(v) for v in (LINE, POINTS, -POINTS)), learning_rate=rate, epochs=2
+            *(column.take_in(v) for v in (LINE, POINTS, -POINTS)), learning_rate=rate, steps=2
         )[0]["w"]
     )(jax.numpy.array([0.1, 0.2]))
     assert rates.shape == (2,)

@@ -238,7 +238,7 @@ def history(column: Column, params: Any, x: Any, t: Any, function: str = "fit") 
     fit = getattr(column.linear_regression, function)
     steps = []
     for _ in range(EPOCHS):
-        params, losses = fit(params, x, t, learning_rate=0.1, epochs=1)
+        params, losses = fit(params, x, t, learning_rate=0.1, steps=1)
         steps.append([losses[0], params["w"], params["b"]])
     return np.array([column.give_out(step) for step in steps])
 
@@ -246,7 +246,7 @@ def history(column: Column, params: Any, x: Any, t: Any, function: str = "fit") 
 def assert_one_run(column: Column, steps: np.ndarray, params: Any, x: Any, t: Any) -> None:
     """All epochs in one call give the losses and the end of a history."""
     after, losses = column.call(
-        "linear_regression", "fit", params, x, t, learning_rate=0.1, epochs=EPOCHS
+        "linear_regression", "fit", params, x, t, learning_rate=0.1, steps=EPOCHS
     )
     assert first_parting(losses, steps[:, 0]) is None
     assert (after["w"], after["b"]) == (steps[-1, 1], steps[-1, 2])
@@ -395,7 +395,7 @@ def test_un_jitted_jax_does_not_contract(columns: Any, jax: Any, dtype: np.dtype
     """Operation by operation there is nothing to fuse: equal bits, on the first ten epochs."""
     numpy_ref, _, jax_impl = columns
     given = drawn_lines(str(dtype))["4 drawn"]
-    rate = {"learning_rate": 0.1, "epochs": 10}
+    rate = {"learning_rate": 0.1, "steps": 10}
     expected, losses = numpy_ref.call("linear_regression", "fit", *given, **rate)
     with jax.disable_jit():
         found, its_losses = jax_impl.call("linear_regression", "fit", *given, **rate)
@@ -407,7 +407,7 @@ def compiled_fit(jax_impl: Column, options: dict[str, Any]) -> Any:
     """`fit` as written, below the input checks and the column's own `jit`, compiled anew."""
     fit = jax_impl.linear_regression.fit.__wrapped__.__wrapped__
     jit = importlib.import_module("jax").jit
-    return jit(fit, static_argnames="epochs", compiler_options=options)
+    return jit(fit, static_argnames="steps", compiler_options=options)
 
 
 @pytest.mark.parametrize("way", NO_FMA)
@@ -423,7 +423,7 @@ def test_fma_can_be_switched_off_for_a_function(
         line = drawn_lines(str(dtype))[name]
         reference = history(numpy_ref, *line)
         given = [jax_impl.take_in(value) for value in line]
-        after, losses = jax_impl.give_out(fit(*given, learning_rate=0.1, epochs=EPOCHS))
+        after, losses = jax_impl.give_out(fit(*given, learning_rate=0.1, steps=EPOCHS))
         pair, last = "numpy_ref/jax_impl", np.array([after["w"], after["b"]])
         quantity = "each w, b; no FMA"
         agree("linear_regression", quantity, pair, last, reference[-1, 1:], 0, "ulp")
@@ -446,7 +446,7 @@ def test_disabling_fusion_is_not_enough_in_a_small_loop(columns: Any, dtype: np.
     reference = history(numpy_ref, *line)
     fit = compiled_fit(jax_impl, options)
     given = [jax_impl.take_in(value) for value in line]
-    _, losses = jax_impl.give_out(fit(*given, learning_rate=0.1, epochs=EPOCHS))
+    _, losses = jax_impl.give_out(fit(*given, learning_rate=0.1, steps=EPOCHS))
     assert first_parting(losses, reference[:, 0]) is not None
 
 
@@ -594,9 +594,7 @@ def test_linear_layer_by_matrix_product(columns: Any, dtype: np.dtype, agree: An
     """
     params, x, t = data.layer(dtype=str(dtype))
     arguments = {"learning_rate": 0.01, "steps": STEPS}
-    losses = {
-        c.name: c.call("linear_layer", "train", params, x, t, **arguments)[1] for c in columns
-    }
+    losses = {c.name: c.call("linear_layer", "fit", params, x, t, **arguments)[1] for c in columns}
     folded = numpy_explicit_layer(str(dtype))[:, 0]
     bound = all_losses(layer_descent)(str(dtype))
     for first, second in itertools.combinations(losses, 2):

@@ -322,7 +322,7 @@ def test_networks_draw_no_random_numbers(torch_column: Any) -> None:
     torch_column.call("classifier", "loss_and_grads", params, x, t)
     torch_column.call("parameters", "summary", params)
     line = data.line(dtype="float32")
-    torch_column.call("linear_regression", "fit_with_optimizer", *line, learning_rate=0.1, epochs=1)
+    torch_column.call("linear_regression", "fit_with_optimizer", *line, learning_rate=0.1, steps=1)
     assert torch.equal(torch.get_rng_state(), state)
 
 

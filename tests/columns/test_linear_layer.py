@@ -20,7 +20,7 @@ TABLE = {
     499: (0.99999418, 3.391e-11),
     999: (1.0, 3.264e-21),
 }
-TRAINERS = ["train", "train_with_optimizer"]
+TRAINERS = ["fit", "fit_with_optimizer"]
 
 
 def layer(dtype: np.dtype) -> Any:
@@ -32,11 +32,12 @@ def test_first_step(column: Any, dtype: np.dtype) -> None:
     y = column.call("linear_layer", "linear", x, params["weight"], params["bias"])
     loss = column.call("linear_layer", "mse_loss", y, t)
     assert f"{y.item():.4f} {loss:.3e}" == "0.4200 3.364e-01"
+    assert column.call("linear_layer", "loss", params, x, t) == loss
     found, grads = column.call("linear_layer", "loss_and_grads", params, x, t)
     assert found == loss
     assert_within("weight", grads["weight"], np.array([[-0.116, -0.232, -0.348]], dtype), 4, "eps")
     assert_within("bias", grads["bias"], np.array([-1.16], dtype), 4, "eps")
-    params, losses = column.call("linear_layer", "train", params, x, t, learning_rate=0.01, steps=1)
+    params, losses = column.call("linear_layer", "fit", params, x, t, learning_rate=0.01, steps=1)
     assert losses == loss
     assert_within(
         "weight", params["weight"], np.array([[0.40116, 0.50232, 0.60348]], dtype), 2, "eps"
@@ -74,7 +75,7 @@ def test_float32_stalls(column: Any, train: Any) -> None:
 
 def test_ten_inferences_after_training(column: Any, dtype: np.dtype) -> None:
     params, x, t = layer(dtype)
-    trained, _ = column.call("linear_layer", "train", params, x, t, learning_rate=0.01, steps=1000)
+    trained, _ = column.call("linear_layer", "fit", params, x, t, learning_rate=0.01, steps=1000)
     weight, bias = trained["weight"], trained["bias"]
     assert [f"{w:.6f}" for w in weight[0].astype(float)] == [
         "0.450877",
@@ -102,7 +103,7 @@ def test_error_factor(column: Any, dtype: np.dtype, rate: Any, factor: Any) -> N
     found = column.call("linear_layer", "error_factor", x, learning_rate=rate)
     # 1 - 2.28 rate: three roundings of numbers up to 2.28
     assert abs(found - factor) <= 6 * np.finfo(dtype).eps
-    _, losses = column.call("linear_layer", "train", params, x, t, learning_rate=rate, steps=20)
+    _, losses = column.call("linear_layer", "fit", params, x, t, learning_rate=rate, steps=20)
     expected = 0.3364 * factor ** (2 * np.arange(20))
     # each of 20 steps adds a few rounding errors of the output, 1 at most, to an error near 0.58
     np.testing.assert_allclose(losses, expected, rtol=20 * 8 * np.finfo(dtype).eps)
@@ -111,9 +112,7 @@ def test_error_factor(column: Any, dtype: np.dtype, rate: Any, factor: Any) -> N
 def test_rates_that_diverge_and_crawl(column: Any, dtype: np.dtype) -> None:
     params, x, t = layer(dtype)
     for rate, ends in ((0.9, "diverges"), (0.8, "converges"), (1e-5, "crawls")):
-        _, losses = column.call(
-            "linear_layer", "train", params, x, t, learning_rate=rate, steps=200
-        )
+        _, losses = column.call("linear_layer", "fit", params, x, t, learning_rate=rate, steps=200)
         if ends == "diverges":
             assert losses[-1] > 1e3 * losses[0]
         elif ends == "converges":

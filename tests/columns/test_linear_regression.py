@@ -40,7 +40,7 @@ def test_first_epoch_by_hand(column: Any, dtype: np.dtype) -> None:
 def test_log_of_document_a(column: Any, dtype: np.dtype, fit: Any, epoch: Any) -> None:
     params, x, t = data.line(dtype=str(dtype))
     params, losses = column.call(
-        "linear_regression", fit, params, x, t, learning_rate=0.1, epochs=epoch + 1
+        "linear_regression", fit, params, x, t, learning_rate=0.1, steps=epoch + 1
     )
     printed, true = LOG[epoch]
     found = f"{losses[-1]:.4f}, {params['w']:.2f}, {params['b']:.2f}"
@@ -52,12 +52,12 @@ def test_log_of_document_a(column: Any, dtype: np.dtype, fit: Any, epoch: Any) -
 def test_document_d_does_not_converge(column: Any, dtype: np.dtype, fit: Any) -> None:
     params, x, t = data.doubled_line(dtype=str(dtype))
     after, losses = column.call(
-        "linear_regression", fit, params, x, t, learning_rate=0.01, epochs=100
+        "linear_regression", fit, params, x, t, learning_rate=0.01, steps=100
     )
     assert f"{after['w']:.3f} {after['b']:.3f} {losses[-1]:.4f}" == "1.745 0.579 0.0484"
     for epochs, close in ((1786, False), (1787, True)):
         after, _ = column.call(
-            "linear_regression", fit, params, x, t, learning_rate=0.01, epochs=epochs
+            "linear_regression", fit, params, x, t, learning_rate=0.01, steps=epochs
         )
         assert (abs(after["w"] - 2) < 0.01 and abs(after["b"]) < 0.01) == close
 
@@ -66,7 +66,7 @@ def test_document_d_does_not_converge(column: Any, dtype: np.dtype, fit: Any) ->
 def test_noisy_line_reaches_least_squares(column: Any, dtype: np.dtype, fit: Any) -> None:
     params, x, t = data.noisy_line(dtype=str(dtype))
     after, losses = column.call(
-        "linear_regression", fit, params, x, t, learning_rate=0.1, epochs=1000
+        "linear_regression", fit, params, x, t, learning_rate=0.1, steps=1000
     )
     slope, intercept = np.polyfit(x[:, 0].astype(float), t[:, 0].astype(float), 1)
     # the slower of the two directions keeps exp(-60) of its error; what is left is rounding
@@ -82,7 +82,7 @@ def test_progression_on_bmi(column: Any, dtype: np.dtype) -> None:
     mean, deviation = x.mean(), x.std()
     start = {"w": dtype.type(0), "b": dtype.type(0)}
     after, _ = column.call(
-        "linear_regression", "fit", start, (x - mean) / deviation, t, learning_rate=0.4, epochs=100
+        "linear_regression", "fit", start, (x - mean) / deviation, t, learning_rate=0.4, steps=100
     )
     slope = after["w"] / deviation
     assert f"{slope:.3f}" == "10.233"
@@ -93,7 +93,7 @@ def test_numpy_equals_pytorch_bit_by_bit(columns: Any, dtype: np.dtype) -> None:
     numpy_ref, torch_impl, _ = columns
     for name, (params, x, t) in drawn_lines(dtype).items():
         runs = [
-            c.call("linear_regression", "fit", params, x, t, learning_rate=0.1, epochs=100)
+            c.call("linear_regression", "fit", params, x, t, learning_rate=0.1, steps=100)
             for c in (numpy_ref, torch_impl)
         ]
         assert first_parting(runs[1][1], runs[0][1]) is None, name
@@ -115,7 +115,7 @@ def drawn_lines(dtype: np.dtype) -> Any:
 def test_tracked_parameters_of_pytorch_are_only_read(columns: Any, fit: Any) -> None:
     column = columns[1]
     given = data.line(dtype="float32")
-    settings = {"learning_rate": 0.1, "epochs": 3}
+    settings = {"learning_rate": 0.1, "steps": 3}
     expected, _ = column.call("linear_regression", fit, *given, **settings)
     params, x, t = map(column.take_in, given)
     for p in params.values():
@@ -130,7 +130,7 @@ def test_tracked_parameters_of_pytorch_are_only_read(columns: Any, fit: Any) -> 
 def test_columns_agree(columns: Any, dtype: np.dtype, fit: Any) -> None:
     for name, (params, x, t) in drawn_lines(dtype).items():
         results = [
-            c.call("linear_regression", fit, params, x, t, learning_rate=0.1, epochs=100)
+            c.call("linear_regression", fit, params, x, t, learning_rate=0.1, steps=100)
             for c in columns
         ]
         for column, (after, losses) in zip(columns, results, strict=True):
@@ -150,7 +150,7 @@ def test_bits_equal_autograds_for_up_to_four_points(columns: Any, dtype: np.dtyp
         x, t = rng.normal(size=(2, n, 1)).astype(dtype)
         start = {"w": np.asarray(rng.normal(), dtype), "b": np.asarray(rng.normal(), dtype)}
         found = [
-            column.call("linear_regression", "fit", start, x, t, learning_rate=0.1, epochs=10)
+            column.call("linear_regression", "fit", start, x, t, learning_rate=0.1, steps=10)
             for column in columns[:2]
         ]
         (ours, losses), (theirs, its_losses) = found

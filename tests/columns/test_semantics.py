@@ -75,7 +75,7 @@ def test_columns_keep_float32_state(column: Any, dtype: np.dtype) -> None:
     regression = column.linear_regression
     for fit in (regression.fit, regression.fit_with_optimizer):
         runs = [
-            column.give_out(fit(*given.values(), learning_rate=rate, epochs=3))
+            column.give_out(fit(*given.values(), learning_rate=rate, steps=3))
             for rate in (0.125, np.float32(0.125), np.float64(0.125))
         ]
         for after, losses in runs:

@@ -48,7 +48,7 @@ def test_no_column_leaves_the_bound(column: Any, dtype: np.dtype, seed: int) -> 
     def within(rate: float, steps: int) -> bool:
         after, _ = column.call(
             "linear_regression", "fit", dict(zip("wb", start, strict=True)),
-            x[:, None], t[:, None], learning_rate=rate, epochs=steps,
+            x[:, None], t[:, None], learning_rate=rate, steps=steps,
         )  # fmt: skip
         off = [
             abs(Fraction(float(after[k])) - v)

@@ -163,7 +163,7 @@ def test_a_mistake_in_a_column_is_found(column: Any, monkeypatch: pytest.MonkeyP
     plants: list[tuple[str, str, str, Any]] = [
         ("A-quadratic-dx", "gradients", "quadratic", lambda f: lambda x: f(x + 0.5)),
         ("B-count", "parameters", "count", lambda f: lambda params: 299),
-        ("C-step-9-loss", "linear_layer", "train", faster),
+        ("C-step-9-loss", "linear_layer", "fit", faster),
         ("C-ragged", "tensor_basics", "tensor", lambda f: lambda data: data),
         ("A-run-tf1", "control_flow", "define_then_run", lambda f: lambda x: ("", x)),
         ("B-softmax-p", "classifier", "probabilities", lambda f: lambda params, x: 1 / 0),

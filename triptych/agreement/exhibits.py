@@ -136,12 +136,12 @@ def _layer_step(column: Column, dtype: str) -> Named:
 
 def _layer_run(column: Column, dtype: str) -> tuple[Named, np.ndarray]:
     layer = data.layer(dtype=dtype)
-    return column.call("linear_layer", "train", *layer, learning_rate=0.01, steps=1000)
+    return column.call("linear_layer", "fit", *layer, learning_rate=0.01, steps=1000)
 
 
 def _line_run(column: Column, dtype: str) -> tuple[Named, np.ndarray]:
     line = data.line(dtype=dtype)
-    return column.call("linear_regression", "fit", *line, learning_rate=0.1, epochs=100)
+    return column.call("linear_regression", "fit", *line, learning_rate=0.1, steps=100)
 
 
 def _losses(run: Callable[[Column, str], Any]) -> Callable[[Column, str], Named]:
