@@ -201,9 +201,7 @@ def stall() -> Callable[[Theme], Figure]:
     losses = {}
     for dtype in names.DTYPES:
         params, x, t = data.layer(dtype=dtype)
-        found = in_each(
-            dtype, "linear_layer", "fit", params, x, t, learning_rate=0.01, steps=1000
-        )
+        found = in_each(dtype, "linear_layer", "fit", params, x, t, learning_rate=0.01, steps=1000)
         losses[dtype] = {name: history for name, (_, history) in found.items()}
 
     def draw(theme: Theme) -> Figure:

@@ -40,6 +40,7 @@ JOBS = (
     ("claims", "torch_impl"),
     ("traps", ""),
     ("digests", ""),
+    ("witness", ""),
     ("simulator", ""),
     ("claims", "numpy_ref"),
 )
@@ -159,6 +160,35 @@ def digests(_: str) -> list[dict[str, Any]]:
     return found
 
 
+def witness(_: str) -> dict[str, Any]:
+    """What a browser needs to train the first two runs: tables, data, and the digests to find."""
+    from numpy_ref import rounding
+    from triptych.agreement import digests as book
+
+    runs = book.committed()[:2]  # they begin alike
+    start, x, t, batches = book.given(runs[0])
+    return {
+        "tables": {
+            "exp": {
+                "whole": rounding.EXP_WHOLE.tolist(),
+                "coarse": rounding.EXP_COARSE.tolist(),
+                "fine": rounding.EXP_FINE.tolist(),
+            },
+            "log": {
+                "power": rounding.LOG_POWER.tolist(),
+                "coarse": rounding.LOG_COARSE.tolist(),
+            },
+        },
+        "runs": [run._asdict() | {"rate": book.RATES[run.optimizer]} for run in runs],
+        "data": {
+            "x": x.tolist(),
+            "t": t.tolist(),
+            "start": {name: p.tolist() for name, p in start.items()},
+            "batches": batches.tolist(),
+        },
+    }
+
+
 def traps(_: str) -> dict[str, Any]:
     """What the lines of traps.toml give."""
     import traps as book
@@ -185,6 +215,7 @@ def main(arguments: Sequence[str]) -> None:
             "claims": claims,
             "agreement": agreement,
             "digests": digests,
+            "witness": witness,
             "traps": traps,
             "simulator": simulator,
         }

@@ -276,6 +276,20 @@ class Digests(_Shown):
         )
 
 
+class Witness(_Shown):
+    """`{witness}`: a button that trains the runs of 100 steps in the reader's browser."""
+
+    def shown(self) -> str:
+        """The button, the data, and the script that computes."""
+        text = json.dumps(self.found["witness"][""], separators=(",", ":")).replace("</", "<\\/")
+        return (
+            '<div id="witness"><button type="button" class="tp-button">Train in this browser'
+            '</button> <output class="tp-witness" aria-live="polite"></output></div>'
+            f'<script type="application/json" id="witness-data">{text}</script>'
+            f'<script defer src="{self.up}_static/witness.js"></script>'
+        )
+
+
 # Traps
 
 
@@ -376,6 +390,7 @@ DIRECTIVES = {
     "agreement-rows": Agreement,
     "agreement-summary": AgreementSummary,
     "digests": Digests,
+    "witness": Witness,
     "traps": Traps,
     "timing": Timing,
     "picture": Picture,

@@ -60,15 +60,22 @@ def committed() -> tuple[Run, ...]:
     return tuple(Run(**run) for run in tomllib.loads(text)["run"])
 
 
-def train(column: Column, run: Run) -> tuple[dict[str, np.ndarray], np.ndarray]:
-    """That run in a column: the parameters after it, and the losses."""
+Given = tuple[dict[str, np.ndarray], np.ndarray, np.ndarray, np.ndarray]
+
+
+def given(run: Run) -> Given:
+    """Start, rows, their classes, and the numbers of the rows that each step sees."""
     (x, t), _ = data.diabetes(run.seed, dtype="float32")
     epochs = -(-run.steps // (len(x) // run.batch))
     batches = data.batches(len(x), run.batch, epochs, run.seed)[: run.steps]
-    start = data.classifier_start(run.seed, dtype="float32")
+    return data.classifier_start(run.seed, dtype="float32"), x, t, batches
+
+
+def train(column: Column, run: Run) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """That run in a column: the parameters after it, and the losses."""
     settings = {"optimizer": run.optimizer, "learning_rate": RATES[run.optimizer]}
     with precision("float32"):
-        params, losses = column.call("reproducible", "fit", start, x, t, batches, **settings)
+        params, losses = column.call("reproducible", "fit", *given(run), **settings)
     return params, losses
 
 
