@@ -52,6 +52,20 @@ def test_documents_softmax(column: Any, dtype: np.dtype) -> None:
     assert data.CLASSES[2] == "high"
 
 
+@pytest.mark.parametrize("n", [1, 2, 3, 7])
+def test_each_row_has_its_own_softmax(column: Any, dtype: np.dtype, n: int) -> None:
+    """With as many rows as classes a quotient along the other axis would fit too."""
+    (x, _), _ = data.diabetes(dtype=str(dtype))
+    params = data.classifier_start(1, dtype=str(dtype))
+    params["output.weight"] *= 4
+    z = column.call("classifier", "logits", params, x[:n]).astype(np.longdouble)
+    exps = np.exp(z)
+    exact = exps / exps.sum(axis=1)[:, None]
+    assert n < 2 or np.ptp(exact[:, 0]) > 0.01
+    p = column.call("classifier", "probabilities", params, x[:n])
+    assert_within("p", p, exact.astype(dtype), 8, "eps")
+
+
 @pytest.mark.parametrize("sign", [1, -1])
 def test_huge_logits_are_stable(column: Any, dtype: np.dtype, sign: Any) -> None:
     params = only_output_bias(dtype, np.array([0, 1e4, -1e4]) * sign)

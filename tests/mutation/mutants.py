@@ -157,7 +157,7 @@ MISTAKES: list[Row] = [
     ("off by one", r"(?<=\[rows, )t\b", "t - 1"),
     ("off by one", r"take\(rows", "take(rows - 1"),
     ("wrong rows", r"(?<=\bt)(\[rows\]|\.take\(rows\))", "[: len(rows)]"),
-    ("order of classes", r"d_logits\[rows, t\]", "d_logits[t, rows]"),
+    ("order of classes", r"d_z3\[rows, t\]", "d_z3[t, rows]"),
     # optimisers
     ("learning rate", r"(?<![\w=])learning_rate \* ", ""),
     ("learning rate", r"learning_rate=learning_rate", "learning_rate=-learning_rate"),
