@@ -149,6 +149,7 @@ def test_gradients(column: Column) -> None:
         assert_within(name, g, exact[1][name].astype(np.float32), 4, "eps")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("optimizer", digests.RATES)
 def test_it_is_the_classifiers_training(column: Column, optimizer: str) -> None:
     """As near to training in float64 as float32 can be, so it is no other algorithm."""

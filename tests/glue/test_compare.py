@@ -35,6 +35,15 @@ def printed(width: int, **options: Any) -> tuple[str, comparison.Outcome]:
 
 
 @pytest.mark.usefixtures("all_columns")
+def test_every_exhibit(agree: Any) -> None:
+    """What the table at the end of a test run has of them."""
+    for row in exhibits.agreement():
+        agree.row(row)
+        assert row.holds, row
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("all_columns")
 def test_everything_agrees(agree: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     # the other columns' claims are checked in test_claims.py
     monkeypatch.setattr(comparison, "_check_claims", lambda _: verdicts.check_all(["numpy_ref"]))

@@ -42,7 +42,10 @@ def marked(lines: Sequence[str], column: str) -> str:
     return " ".join(" ".join(own).split())
 
 
-@pytest.mark.parametrize("concept", SAME)
+@pytest.mark.parametrize(
+    "concept",
+    [pytest.param(c, marks=() if c == "gradients" else pytest.mark.slow) for c in SAME],
+)
 def test_the_columns_print_the_same_bytes(columns: Any, concept: str) -> None:
     assert len({printed(concept, column.name) for column in columns}) == 1
 
@@ -78,6 +81,7 @@ def test_every_entry_stands_on_some_page() -> None:
     assert {entry.concept for entry in book.entries()} <= set(CONCEPTS)
 
 
+@pytest.mark.slow
 def test_every_shown_value_is_of_something_that_some_column_has() -> None:
     for entry in book.entries():
         for place in entry.functions:
@@ -164,6 +168,7 @@ def test_what_differs_stands_side_by_side(columns: Any) -> None:
     assert lines.count("By hand nothing objects") == 1
 
 
+@pytest.mark.slow
 def test_float32_marks_what_rounding_makes_of_it(columns: Any) -> None:
     lines = printed("linear_layer", *COLUMNS, dtype="float32")
     for column in COLUMNS:

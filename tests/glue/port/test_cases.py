@@ -56,11 +56,8 @@ def test_cotangents_are_no_ones_arguments(seed: int) -> None:
         assert_agree(x, drawn(12, 12, seed=7), torch=lambda x, w: torch.matmul(x, w), jax=product)
 
 
-@pytest.mark.parametrize(
-    "dtype",
-    [np.float32, pytest.param(np.float64, marks=pytest.mark.slow)],
-    ids=["float32", "float64"],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("dtype", [np.float32, np.float64], ids=["float32", "float64"])
 def test_depth_is_rounding(dtype: Any) -> None:
     depth = 24
     layers = [
@@ -146,6 +143,7 @@ def test_nan_in_both() -> None:
 # Wrong ports that passed
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scale", [1, 10, 30, 100])
 def test_an_epsilon_below_the_rounding(scale: float) -> None:
     model, x = torch.nn.LayerNorm(768), drawn(4, 768, scale=scale)
@@ -238,6 +236,7 @@ def test_the_state_of_flax() -> None:
     assert verdicts(report)["state 'running_var'"] == "mistake"  # Flax divides by n
 
 
+@pytest.mark.slow
 def test_the_state_by_hand() -> None:
     """A running mean needs no gradient, and PyTorch would refuse one."""
     model = torch.nn.BatchNorm1d(5)
