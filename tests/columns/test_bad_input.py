@@ -279,7 +279,13 @@ def same(a: Any, b: Any) -> bool:
     return np.array_equal(a, b, equal_nan=np.asarray(a).dtype.kind == "f")
 
 
-@pytest.mark.parametrize("call", CALLS)
+# what they compute, test_reproducible.py checks; JAX compiles them for seconds
+COMPILED = ("reproducible", "reproducible fit")
+
+
+@pytest.mark.parametrize(
+    "call", [pytest.param(c, marks=pytest.mark.slow if c in COMPILED else ()) for c in CALLS]
+)
 def test_the_calls_work(column: Any, call: str) -> None:
     concept, function, arguments = CALLS[call]
     before = copy.deepcopy(arguments)
