@@ -39,6 +39,7 @@ CONCEPTS = (
     "parameters",
     "control_flow",
     "execution",
+    "transformations",
     "rounding",
     "reproducible",
 )

@@ -30,6 +30,7 @@ def without(params: dict[str, Any], name: str) -> dict[str, Any]:
 
 LINE = {"w": F(1), "b": F(0)}
 POINTS = np.ones((3, 1), F)
+MODEL = {"weight": np.ones((3, 4), F), "bias": np.zeros(3, F)}
 
 # a call of each kind that works: concept, function, arguments
 CALLS: dict[str, tuple[str, str, dict[str, Any]]] = {
@@ -80,6 +81,27 @@ CALLS: dict[str, tuple[str, str, dict[str, Any]]] = {
         "mechanics",
         "accumulate",
         {"x": F(1), "w": F(2), "b": F(1), "times": 1, "reset": True},
+    ),
+    "per example": (
+        "transformations",
+        "per_example_grads",
+        {"params": MODEL, "x": ROW, "t": LABELS},
+    ),
+    "jacobian": ("transformations", "jacobian_by_rows", {"params": MODEL, "x": ROW[0]}),
+    "curvature": (
+        "transformations",
+        "hessian_vector_product",
+        {"params": MODEL, "x": ROW, "t": LABELS, "direction": MODEL},
+    ),
+    "own derivative": (
+        "transformations",
+        "own_derivative",
+        {"logits": np.ones((8, 3), F), "t": LABELS},
+    ),
+    "differences": (
+        "transformations",
+        "central_differences",
+        {"params": MODEL, "x": ROW, "t": LABELS, "step": 0.01},
     ),
     "graph": ("gradients", "affine", {"x": F(1), "w": F(2), "b": F(1)}),
     "reproducible": ("reproducible", "loss_and_grads", {"params": start(), "x": ROW, "t": LABELS}),
@@ -246,6 +268,24 @@ BAD: list[tuple[str, str, Any, type[Exception], str]] = [
     ("dropout", "training", 1, TypeError, "True or False, got builtins.int"),
     ("classifier fit", "optimizer", "rmsprop", ValueError, "'sgd' or 'adam', got 'rmsprop'"),
     ("classifier fit", "optimizer", 1, TypeError, "'sgd' or 'adam', got builtins.int"),
+    # derivatives beyond the gradient
+    ("per example", "x", ROW[:, :3], ValueError, r"where features = 4 .*got shape \(8, 3\)"),
+    ("per example", "t", LABELS + 1, ValueError, r"in 0 .. 2 .* got 3"),
+    ("per example", "params", {"w": F(1), "b": F(0)}, ValueError, "missing: bias, weight"),
+    ("jacobian", "x", ROW, ValueError, r"shape \(features,\) .*got shape \(8, 4\)"),
+    ("jacobian", "x", NAN[0], ValueError, r"finite, got nan at index \(0,\)"),
+    ("curvature", "direction", {"weight": MODEL["weight"]}, ValueError, "missing: bias"),
+    (
+        "curvature",
+        "direction",
+        MODEL | {"bias": np.zeros((3, 1), F)},
+        ValueError,
+        r"direction\['bias'\] must be of shape",
+    ),
+    ("own derivative", "logits", np.ones(3, F), ValueError, r"shape \(n, classes\)"),
+    ("own derivative", "t", LABELS.astype(F), TypeError, "an integer dtype"),
+    ("differences", "step", 0.0, ValueError, "a finite number above 0, got 0.0"),
+    ("differences", "step", "0.01", TypeError, "a finite number above 0, got builtins.str"),
     # 24-bit numbers are float32's, and finite
     ("reproducible", "x", ROW.astype(np.float16), TypeError, "must have float32, got dtype float1"),
     ("reproducible", "x", NAN, ValueError, r"finite, got nan at index \(0, 0\)"),

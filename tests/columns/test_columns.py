@@ -27,6 +27,7 @@ LONGEST = {
     "recording": 240,
     "reproducible": 205,
     "tensor_basics": 240,
+    "transformations": 240,
 }
 """How many lines a file may have, where more than LINES."""
 LINES = 200

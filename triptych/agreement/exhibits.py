@@ -130,6 +130,34 @@ def _control_flow(column: Column, dtype: str) -> Named:
     )
 
 
+def _transformations(column: Column, dtype: str) -> Named:
+    """Every derivative of a linear classifier with five features and four classes."""
+    rng = np.random.default_rng(0)
+    shapes = {"weight": (4, 5), "bias": (4,)}
+    params, direction = (
+        {name: rng.normal(size=shape).astype(dtype) for name, shape in shapes.items()}
+        for _ in range(2)
+    )
+    x, t = rng.normal(size=(8, 5)).astype(dtype), rng.integers(0, 4, 8)
+
+    def call(function: str, *args: Any, **kwargs: Any) -> Any:
+        return column.call("transformations", function, *args, **kwargs)
+
+    return flat(
+        {
+            "rows": call("per_example_grads", params, x, t),
+            "jacobians": [call(f"jacobian_by_{m}", params, x[0]) for m in ("rows", "columns")],
+            "curvature": call("hessian_vector_product", params, x, t, direction),
+            "own": call("own_derivative", x[:, :4].copy(), t),
+            "complex step": call("complex_step", params, x, t, step=1e-20),
+        }
+    )
+
+
+def _second_derivative(column: Column, dtype: str) -> Named:
+    return flat(column.call("transformations", "second_derivative", *numbers(dtype, 2)))
+
+
 def _layer_step(column: Column, dtype: str) -> Named:
     return flat(column.call("linear_layer", "loss_and_grads", *data.layer(dtype=dtype)))
 
@@ -245,6 +273,11 @@ def fixed(bound: float) -> Bound:
     return lambda _: bound
 
 
+def epsilons(count: float) -> Bound:
+    """So many machine epsilons, for numbers of order 1."""
+    return lambda dtype: count * float(np.finfo(dtype).eps)
+
+
 def trained(optimizer: str, steps: int) -> Bound:
     """The table's bound for the classifier's parameters."""
     return lambda dtype: bounds.TRAINED[optimizer, dtype][steps]
@@ -291,6 +324,10 @@ LOSS, GRADIENTS = fixed(8), fixed(16)
 # other quantity of the step is rounded less often.
 ADAM_STEP = fixed(3)
 
+# Derivatives of order 1, from sums of up to 8 terms of order 1, exp and a quotient: four times the
+# worst of 100 seeds, beside the exact ones.
+DERIVATIVES = epsilons(40)
+
 EXHIBITS = (
     Exhibit("tensor_basics", "arithmetic", _basics, "ulp", EXACT),
     Exhibit("gradients", "values, derivatives", _graphs, "ulp", EXACT),
@@ -322,6 +359,8 @@ EXHIBITS = (
     Exhibit("parameters", "saved and loaded", _on_disk, "ulp", EXACT),
     Exhibit("control_flow", "if, for, recursion", _control_flow, "ulp", EXACT),
     Exhibit("execution", "10 steps of the loop", _loop, "absolute", trained("sgd", 10)),
+    Exhibit("transformations", "Jacobians, curvature", _transformations, "absolute", DERIVATIVES),
+    Exhibit("transformations", "second derivative", _second_derivative, "ulp", EXACT),
     Exhibit("rounding", "product, exp, log", _rounding, "ulp", EXACT, dtypes=("float64",)),
     Exhibit(
         "reproducible", "100 steps of SGD", _reproducible("sgd"), "ulp", EXACT, dtypes=("float32",)
