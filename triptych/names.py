@@ -39,6 +39,7 @@ CONCEPTS = (
     "parameters",
     "control_flow",
     "execution",
+    "promotion",
     "transformations",
     "rounding",
     "reproducible",

@@ -82,6 +82,11 @@ CALLS: dict[str, tuple[str, str, dict[str, Any]]] = {
         "accumulate",
         {"x": F(1), "w": F(2), "b": F(1), "times": 1, "reset": True},
     ),
+    "promotion": ("promotion", "arrays", {"left": "int32", "right": "float32"}),
+    "with python": ("promotion", "with_python", {"array": "int8", "number": "float"}),
+    "with numpy": ("promotion", "with_numpy", {"array": "int8", "scalar": "int32"}),
+    "promotion table": ("promotion", "table", {"operation": "with_python"}),
+    "scale": ("promotion", "scale", {"x": ROW + 1, "factor": 0.5}),
     "per example": (
         "transformations",
         "per_example_grads",
@@ -268,6 +273,16 @@ BAD: list[tuple[str, str, Any, type[Exception], str]] = [
     ("dropout", "training", 1, TypeError, "True or False, got builtins.int"),
     ("classifier fit", "optimizer", "rmsprop", ValueError, "'sgd' or 'adam', got 'rmsprop'"),
     ("classifier fit", "optimizer", 1, TypeError, "'sgd' or 'adam', got builtins.int"),
+    # promotion
+    ("promotion", "left", "float128", ValueError, "'bool' or 'uint8' or .*, got 'float128'"),
+    ("promotion", "right", None, TypeError, "'bool' or 'uint8' or .*, got None"),
+    ("with python", "number", "complex", ValueError, "'bool' or 'int' or 'float', got 'complex'"),
+    ("with numpy", "scalar", "bfloat16", ValueError, "'float32' or 'float64', got 'bfloat16'"),
+    ("promotion table", "operation", "sum", ValueError, "'arrays' or .*, got 'sum'"),
+    ("scale", "x", ROW.astype(int), TypeError, "a floating-point dtype, got dtype int"),
+    ("scale", "x", NAN, ValueError, r"finite, got nan at index \(0, 0\)"),
+    ("scale", "factor", float("inf"), ValueError, "a finite number, got inf"),
+    ("scale", "factor", "2", TypeError, "a finite number, got builtins.str"),
     # derivatives beyond the gradient
     ("per example", "x", ROW[:, :3], ValueError, r"where features = 4 .*got shape \(8, 3\)"),
     ("per example", "t", LABELS + 1, ValueError, r"in 0 .. 2 .* got 3"),

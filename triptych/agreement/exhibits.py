@@ -130,6 +130,20 @@ def _control_flow(column: Column, dtype: str) -> Named:
     )
 
 
+def _promotion(column: Column, dtype: str) -> Named:
+    """The dtypes that two of a kind make, and what a Python number leaves of one."""
+    wide = dtype == "float64"
+    integers = ["uint8", "int8", "int16", "int32", *(["int64"] if wide else [])]
+    floats = ["float16", "float32", *(["float64"] if wide else [])]
+    pairs = [*itertools.product(integers, integers), *itertools.product(floats, floats)]
+    made = {
+        f"{left} + {right}": np.zeros(1, column.call("promotion", "arrays", left, right))
+        for left, right in pairs
+    }
+    (x,) = numbers(dtype, [0.1, -2.5, 3e-3])
+    return made | {"scaled": column.call("promotion", "scale", x, 0.1)}
+
+
 def _transformations(column: Column, dtype: str) -> Named:
     """Every derivative of a linear classifier with five features and four classes."""
     rng = np.random.default_rng(0)
@@ -359,6 +373,7 @@ EXHIBITS = (
     Exhibit("parameters", "saved and loaded", _on_disk, "ulp", EXACT),
     Exhibit("control_flow", "if, for, recursion", _control_flow, "ulp", EXACT),
     Exhibit("execution", "10 steps of the loop", _loop, "absolute", trained("sgd", 10)),
+    Exhibit("promotion", "within a kind; by a number", _promotion, "ulp", EXACT),
     Exhibit("transformations", "Jacobians, curvature", _transformations, "absolute", DERIVATIVES),
     Exhibit("transformations", "second derivative", _second_derivative, "ulp", EXACT),
     Exhibit("rounding", "product, exp, log", _rounding, "ulp", EXACT, dtypes=("float64",)),
