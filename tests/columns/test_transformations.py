@@ -177,12 +177,10 @@ def test_against_complex_steps(column: Any, dtype: np.dtype, seed: int) -> None:
 def test_labels_of_32_bits_are_labels_too(column: Any) -> None:
     """`one_hot` of PyTorch would refuse them."""
     with column.precision("float64"):
-        params, x, t, v = drawn("float64")
+        params, x, t, _ = drawn("float64")
         z = x[:, :4].copy()
         for function, given in (
             ("loss", lambda t: (params, x, t)),
-            ("per_example_grads", lambda t: (params, x, t)),
-            ("hessian_vector_product", lambda t: (params, x, t, v)),
             ("own_derivative", lambda t: (z, t)),
         ):
             wide, narrow = (
@@ -275,6 +273,23 @@ def test_pytorch_needs_create_graph_for_a_second_derivative(torch: Any) -> None:
         torch.autograd.grad(d_x, x)
 
 
+def test_pytorch_has_the_product_with_the_hessian_by_two_backward_passes_too(
+    columns: Any, torch: Any
+) -> None:
+    column = columns[1]
+    params, x, t, v = drawn("float64")
+    leaves = {name: p.requires_grad_() for name, p in column.take_in(params).items()}
+    value = column.transformations.loss.__wrapped__(leaves, column.take_in(x), column.take_in(t))
+    grads = torch.autograd.grad(value, list(leaves.values()), create_graph=True)
+    along = sum(
+        (g * torch.from_numpy(v[name])).sum() for name, g in zip(leaves, grads, strict=True)
+    )
+    twice = torch.autograd.grad(along, list(leaves.values()))
+    product = column.call("transformations", "hessian_vector_product", params, x, t, v)
+    for name, found in zip(leaves, twice, strict=True):
+        assert_near(found.numpy(), product[name], np.dtype("float64"))
+
+
 def test_backward_of_a_batch_has_only_the_sum(columns: Any, torch: Any) -> None:
     column = columns[1]
     params, x, t, _ = drawn("float64")
@@ -343,7 +358,7 @@ def test_the_rule_of_jax_is_its_own_and_has_a_derivative_but_no_forward_mode(col
     rule = columns[2].transformations._cross_entropy
     z, t = jnp.array([[0.1, -0.4, 2.0]]), jnp.array([1])
     assert "custom_vjp_call" in str(jax.make_jaxpr(rule)(z, t))
-    twice = jax.jacrev(jax.grad(lambda z: rule(z, t)))(z)
+    twice = jax.jit(jax.jacrev(jax.grad(rule)))(z, t)
     p = softmax(np.array([0.1, -0.4, 2.0]))
     np.testing.assert_allclose(twice[0, :, 0, :], np.diag(p) - np.outer(p, p), atol=1e-6)
     with pytest.raises(TypeError, match="custom_vjp"):

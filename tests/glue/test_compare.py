@@ -101,6 +101,9 @@ def _scaled(result: Any) -> Any:
         ("classifier", "loss_and_grads", _transposed, "shape"),
         ("classifier", "loss", lambda r: r * float("nan"), "NaN"),
         ("optimizers", "adam_step", _scaled, "eps"),
+        ("promotion", "arrays", lambda r: r.replace("int16", "int32"), "uint8 + int8"),
+        ("transformations", "jacobian_by_columns", lambda r: r * 1.000001, "allowed"),
+        ("transformations", "hessian_vector_product", lambda r: r | {"bias": -r["bias"]}, "bias"),
         ("rounding", "exp", lambda r: r * (1 + 2.0**-52), "allowed 0"),
     ],
 )

@@ -136,10 +136,11 @@ def _promotion(column: Column, dtype: str) -> Named:
     integers = ["uint8", "int8", "int16", "int32", *(["int64"] if wide else [])]
     floats = ["float16", "float32", *(["float64"] if wide else [])]
     pairs = [*itertools.product(integers, integers), *itertools.product(floats, floats)]
-    made = {
-        f"{left} + {right}": np.zeros(1, column.call("promotion", "arrays", left, right))
-        for left, right in pairs
-    }
+    made = {}
+    for left, right in pairs:
+        found = np.dtype(column.call("promotion", "arrays", left, right))
+        # in numbers, since integers are compared whatever their width
+        made[f"{left} + {right}"] = np.array([ord(found.kind), found.itemsize])
     (x,) = numbers(dtype, [0.1, -2.5, 3e-3])
     return made | {"scaled": column.call("promotion", "scale", x, 0.1)}
 
