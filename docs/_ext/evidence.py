@@ -42,6 +42,7 @@ JOBS = (
     ("digests", ""),
     ("witness", ""),
     ("simulator", ""),
+    ("values", ""),
     ("claims", "numpy_ref"),
 )
 PICTURES = "_pictures"
@@ -137,6 +138,17 @@ def claims(column: str) -> list[dict[str, Any]]:
     return verdicts.as_records(results)
 
 
+def values(_: str) -> dict[str, dict[str, str]]:
+    """The values that no document has: by name, the text of each column."""
+    from triptych.claims import book, verdicts
+
+    chosen = [entry for entry in book.entries() if not entry.document]
+    return {
+        name: {r.column: r.text for r in row}
+        for name, row in verdicts.by_claim(verdicts.check_all(only=chosen)).items()
+    }
+
+
 def agreement(dtype: str) -> list[dict[str, Any]]:
     """The rows of the agreement table, in one dtype."""
     from triptych.agreement.exhibits import agreement as measured
@@ -213,6 +225,7 @@ def main(arguments: Sequence[str]) -> None:
     else:
         jobs = {
             "claims": claims,
+            "values": values,
             "agreement": agreement,
             "digests": digests,
             "witness": witness,

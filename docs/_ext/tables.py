@@ -30,7 +30,7 @@ def setup(app: Sphinx) -> dict[str, Any]:
 
 
 def complete(app: Sphinx, env: Any) -> None:
-    """Check that nothing was left out: every concept, and every claim, stands on a page.
+    """Check that nothing was left out: every concept, claim and value stands on a page.
 
     Raises:
         ExtensionError: something is missing; the message names it.
@@ -41,6 +41,11 @@ def complete(app: Sphinx, env: Any) -> None:
         f"claim {claim.id} stands on no page: {{claims}} is missing for {claim.concept}"
         for claim in book.claims()
         if claim.id not in env.triptych["shown"]
+    ]
+    absent += [
+        f"value {entry.id} stands on no page: {{values}} is missing for {entry.concept}"
+        for entry in book.entries()
+        if not entry.document and entry.id not in env.triptych["shown"]
     ]
     if absent:
         raise ExtensionError("\n".join(absent))
@@ -171,6 +176,46 @@ def _text(text: str) -> str:
     """Plain text with `code` in it."""
     parts = html.escape(text, quote=False).split("`")
     return "".join(f"<code>{p}</code>" if i % 2 else p for i, p in enumerate(parts))
+
+
+class Values(_Shown):
+    """`{values} CONCEPT`: the values of claims.toml that no document has."""
+
+    required_arguments = 1
+    optional_arguments = 0
+
+    def shown(self) -> str:
+        """A table, one row for each value; one cell where all columns have the same."""
+        chosen = [e for e in book.entries() if e.concept == self.argument and not e.document]
+        if not chosen:
+            raise ExtensionError(f"{self.env.docname}: no value of {self.argument!r}")
+        self.env.triptych["shown"].update(entry.id for entry in chosen)  # type: ignore[attr-defined]
+        head = "".join(f'<th scope="col">{DISPLAY_NAMES[column]}</th>' for column in COLUMNS)
+        body = "".join(self.group(list(group)) for group in _groups(chosen))
+        return (
+            f'<div class="tp-scroll tp-wide" tabindex="0" role="region" aria-label="Values"><table '
+            f'class="tp-table"><thead><tr><th scope="col">Value</th>{head}</tr></thead>'
+            f"{body}</table></div>"
+        )
+
+    def group(self, group: Sequence[book.Claim]) -> str:
+        """The values of one thing, under a heading if it has a name."""
+        heading = html.escape(group[0].about)
+        made = [f'<tr class="tp-about"><th colspan="4" scope="rowgroup">{heading}</th></tr>']
+        made = made if heading else []
+        for entry in group:
+            texts = [html.escape(self.found["values"][""][entry.id][c]) for c in COLUMNS]
+            cells = "".join(f"<td><code>{text}</code></td>" for text in texts)
+            if len(set(texts)) == 1:
+                cells = f'<td colspan="3"><code>{texts[0]}</code></td>'
+            concept, _, function = entry.functions[0].partition(".")
+            link = f'<a href="{self.up}concepts/{concept}.html#{function}">'
+            made.append(f"<tr><td>{link}{html.escape(entry.what)}</a></td>{cells}</tr>")
+            if entry.explanation:
+                made.append(
+                    f'<tr class="tp-why"><td colspan="4">{_text(entry.explanation)}</td></tr>'
+                )
+        return f"<tbody>{''.join(made)}</tbody>"
 
 
 class ClaimsSummary(_Shown):
@@ -386,6 +431,7 @@ class Picture(_Shown):
 
 DIRECTIVES = {
     "claims": Claims,
+    "values": Values,
     "claims-summary": ClaimsSummary,
     "agreement-rows": Agreement,
     "agreement-summary": AgreementSummary,
