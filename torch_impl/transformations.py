@@ -30,7 +30,7 @@ def loss(
     Complex parameters go through `logsumexp`; `cross_entropy` would refuse them.
     """
     z = x @ params["weight"].T + params["bias"]
-    return torch.mean(torch.logsumexp(z, dim=1) - z[torch.arange(len(t)), t])
+    return torch.mean(torch.logsumexp(z, dim=1) - z[torch.arange(len(t), device=t.device), t])
 
 
 @checked
@@ -122,9 +122,9 @@ class _CrossEntropy(Function):
     """The mean cross-entropy of logits (n, classes), with (P - onehot) / n for its derivative."""
 
     @staticmethod
-    def forward(logits: Array, t: Array) -> Array:
+    def forward(z: Array, t: Array) -> Array:
         """The value."""
-        return torch.mean(torch.logsumexp(logits, dim=1) - logits[torch.arange(len(t)), t])
+        return torch.mean(torch.logsumexp(z, dim=1) - z[torch.arange(len(t), device=t.device), t])
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Array, Array], _output: Array) -> None:
@@ -134,9 +134,9 @@ class _CrossEntropy(Function):
     @staticmethod
     def backward(ctx: Any, d_value: Array) -> tuple[Array, None]:
         """The cotangent of the logits; the labels have none."""
-        logits, t = ctx.saved_tensors
-        onehot = one_hot(t.long(), logits.shape[1])
-        return d_value * (torch.softmax(logits, dim=1) - onehot) / len(t), None
+        z, t = ctx.saved_tensors
+        onehot = one_hot(t.long(), z.shape[1])
+        return d_value * (torch.softmax(z, dim=1) - onehot) / len(t), None
 
 
 _cross_entropy: Any = _CrossEntropy.apply
