@@ -99,7 +99,7 @@ _linear.defvjp(_linear_forward, _linear_backward)
 
 @jax.custom_vjp
 def _cross_entropy(logits: Array, t: Array) -> Array:
-    """The mean of -log P_t over the rows."""
+    """-log P_t of each row."""
     return _cross_entropy_forward(logits, t)[0]
 
 
@@ -109,17 +109,34 @@ def _cross_entropy_forward(logits: Array, t: Array) -> tuple[Array, tuple[Array,
     sums = total(exps.T)[:, None]
     p = rounded(exps / sums)
     rows = jnp.arange(len(t))
-    losses = rounded(log(sums) - shifted[rows, t][:, None])
-    return rounded(total(losses)[0] / len(t)), (p, t)
+    return rounded(log(sums) - shifted[rows, t][:, None]), (p, t)
 
 
-def _cross_entropy_backward(kept: tuple[Array, Array], d_value: Array) -> tuple[Array, None]:
+def _cross_entropy_backward(kept: tuple[Array, Array], d_losses: Array) -> tuple[Array, None]:
     p, t = kept
     onehot = jax.nn.one_hot(t, p.shape[1], dtype=p.dtype)
-    return d_value * rounded(rounded(p - onehot) / len(t)), None
+    return rounded(d_losses * rounded(p - onehot)), None
 
 
 _cross_entropy.defvjp(_cross_entropy_forward, _cross_entropy_backward)
+
+
+@jax.custom_vjp
+def _mean(losses: Array) -> Array:
+    """The mean over the rows."""
+    return rounded(total(losses)[0] / len(losses))
+
+
+def _mean_forward(losses: Array) -> tuple[Array, int]:
+    return _mean(losses), len(losses)
+
+
+def _mean_backward(n: int, d_value: Array) -> tuple[Array]:
+    # of 53 bits: its product with a number of 24 rounds as the quotient by n does
+    return (jnp.full((n, 1), d_value / n),)
+
+
+_mean.defvjp(_mean_forward, _mean_backward)
 
 
 def _loss(params: Params, x: Array, t: Array) -> Array:
@@ -128,7 +145,7 @@ def _loss(params: Params, x: Array, t: Array) -> Array:
     z2 = _linear(h1, params["fc2.weight"], params["fc2.bias"])
     h2 = jax.nn.relu(z2)
     logits = _linear(h2, params["output.weight"], params["output.bias"])
-    return _cross_entropy(logits, t)
+    return _mean(_cross_entropy(logits, t))
 
 
 @jax.jit

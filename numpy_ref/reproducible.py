@@ -93,30 +93,18 @@ def _linear(x: Array, weight: Array, bias: Array) -> Array:
     return rounded(product(x, weight.T) + bias)
 
 
-def _linear_backward(d_y: Array, x: Array, weight: Array) -> tuple[Array, Array, Array]:
-    d_x = product(d_y, weight)
-    d_weight = product(d_y.T, x)
-    d_bias = total(d_y)
-    return d_x, d_weight, d_bias
-
-
 def _cross_entropy(logits: Array, t: Array) -> tuple[Array, Array]:
-    """The mean of -log P_t over the rows, and P."""
+    """-log P_t of each row, and P."""
     shifted = rounded(logits - logits.max(axis=1, keepdims=True))
     exps = exp(shifted)
     sums = total(exps.T)[:, None]
     p = rounded(exps / sums)
     rows = np.arange(len(t))
-    losses = rounded(log(sums) - shifted[rows, t][:, None])
-    return rounded(total(losses)[0] / len(t)), p
+    return rounded(log(sums) - shifted[rows, t][:, None]), p
 
 
-def _cross_entropy_backward(p: Array, t: Array) -> Array:
-    onehot = np.eye(p.shape[1])[t]
-    return rounded(rounded(p - onehot) / len(t))
-
-
-def _loss_and_grads(params: Params, x: Array, t: Array) -> tuple[Array, Params]:
+def _by_row(params: Params, x: Array, t: Array, n: int) -> tuple[Array, dict[str, Any]]:
+    """What these rows of n do by themselves: their losses, and d_y and x of each layer y(x)."""
     w1, b1 = params["fc1.weight"], params["fc1.bias"]
     w2, b2 = params["fc2.weight"], params["fc2.bias"]
     w3, b3 = params["output.weight"], params["output.bias"]
@@ -126,16 +114,26 @@ def _loss_and_grads(params: Params, x: Array, t: Array) -> tuple[Array, Params]:
     z2 = _linear(h1, w2, b2)
     h2 = np.maximum(z2, 0)
     logits = _linear(h2, w3, b3)
-    value, p = _cross_entropy(logits, t)
+    losses, p = _cross_entropy(logits, t)
     # backward
-    d_logits = _cross_entropy_backward(p, t)  # (n, classes)
-    d_h2, d_w3, d_b3 = _linear_backward(d_logits, h2, w3)  # (n, hidden2)
-    d_z2 = d_h2 * (z2 > 0)  # (n, hidden2)
-    d_h1, d_w2, d_b2 = _linear_backward(d_z2, h1, w2)  # (n, hidden1)
-    d_z1 = d_h1 * (z1 > 0)  # (n, hidden1)
-    _, d_w1, d_b1 = _linear_backward(d_z1, x, w1)
-    grads = {"fc1.weight": d_w1, "fc1.bias": d_b1, "fc2.weight": d_w2, "fc2.bias": d_b2}
-    return value, grads | {"output.weight": d_w3, "output.bias": d_b3}
+    onehot = np.eye(p.shape[1])[t]
+    d_logits = rounded(rounded(p - onehot) / n)  # (n, classes)
+    d_h2 = product(d_logits, w3)  # (n, hidden2)
+    d_z2 = d_h2 * (z2 > 0)
+    d_h1 = product(d_z2, w2)  # (n, hidden1)
+    d_z1 = d_h1 * (z1 > 0)
+    return losses, {"fc1": (d_z1, x), "fc2": (d_z2, h1), "output": (d_logits, h2)}
+
+
+def _loss_and_grads(params: Params, x: Array, t: Array) -> tuple[Array, Params]:
+    losses, layers = _by_row(params, x, t, len(x))
+    # the sums over the rows
+    value = rounded(total(losses)[0] / len(x))
+    grads = {}
+    for name, (d_y, x) in layers.items():
+        grads[f"{name}.weight"] = product(d_y.T, x)
+        grads[f"{name}.bias"] = total(d_y)
+    return value, grads
 
 
 def _sgd_step(params: Params, grads: Params, rate: Array) -> Params:

@@ -85,11 +85,19 @@ def fit(
         value.backward()
         # update
         algorithm.step()
-    return {name: p.detach().float() for name, p in leaves.items()}, torch.stack(losses)
+    return _narrow(leaves), torch.stack(losses)
 
 
 def _leaves(params: Params) -> Params:
-    return {name: p.detach().double().requires_grad_() for name, p in params.items()}
+    return {name: p.requires_grad_() for name, p in _wide(params).items()}
+
+
+def _wide(params: Params) -> Params:
+    return {name: p.detach().double() for name, p in params.items()}
+
+
+def _narrow(params: Params) -> Params:
+    return {name: p.detach().float() for name, p in params.items()}
 
 
 class _Linear(Function):
@@ -101,16 +109,16 @@ class _Linear(Function):
         return rounded(product(x, weight.T) + bias)
 
     @staticmethod
-    def backward(ctx: Any, d_y: Array) -> tuple[Array | None, Array, Array]:
+    def backward(ctx: Any, d_y: Array) -> tuple[Array | None, ...]:
         x, weight = ctx.saved_tensors
         d_x = product(d_y, weight) if ctx.needs_input_grad[0] else None
-        d_weight = product(d_y.T, x)
-        d_bias = total(d_y)
+        d_weight = product(d_y.T, x) if ctx.needs_input_grad[1] else None
+        d_bias = total(d_y) if ctx.needs_input_grad[2] else None
         return d_x, d_weight, d_bias
 
 
 class _CrossEntropy(Function):
-    """The mean of -log P_t over the rows."""
+    """-log P_t of each row."""
 
     @staticmethod
     def forward(ctx: Any, logits: Array, t: Array) -> Array:
@@ -119,18 +127,32 @@ class _CrossEntropy(Function):
         sums = total(exps.T)[:, None]
         p = rounded(exps / sums)
         ctx.save_for_backward(p, t)
-        losses = rounded(log(sums) - shifted.gather(1, t[:, None]))
-        return rounded(total(losses)[0] / len(t))
+        return rounded(log(sums) - shifted.gather(1, t[:, None]))
 
     @staticmethod
-    def backward(ctx: Any, d_value: Array) -> tuple[Array, None]:
+    def backward(ctx: Any, d_losses: Array) -> tuple[Array, None]:
         p, t = ctx.saved_tensors
         onehot = torch.eye(p.shape[1], dtype=p.dtype, device=p.device)[t]
-        return d_value * rounded(rounded(p - onehot) / len(t)), None
+        return rounded(d_losses * rounded(p - onehot)), None
+
+
+class _Mean(Function):
+    """The mean over the rows."""
+
+    @staticmethod
+    def forward(ctx: Any, losses: Array) -> Array:
+        ctx.n = len(losses)
+        return rounded(total(losses)[0] / ctx.n)
+
+    @staticmethod
+    def backward(ctx: Any, d_value: Array) -> Array:
+        # of 53 bits: its product with a number of 24 rounds as the quotient by n does
+        return (d_value / ctx.n).expand(ctx.n, 1)
 
 
 _linear: Any = _Linear.apply
 _cross_entropy: Any = _CrossEntropy.apply
+_mean: Any = _Mean.apply
 
 
 def _loss(params: Params, x: Array, t: Array) -> Array:
@@ -139,7 +161,7 @@ def _loss(params: Params, x: Array, t: Array) -> Array:
     z2 = _linear(h1, params["fc2.weight"], params["fc2.bias"])
     h2 = torch.relu(z2)
     logits = _linear(h2, params["output.weight"], params["output.bias"])
-    return _cross_entropy(logits, t)
+    return _mean(_cross_entropy(logits, t))
 
 
 class _SGD(torch.optim.Optimizer):

@@ -54,27 +54,39 @@ def rounded(x: Float64[Array, "*shape"]) -> Float64[Array, "*shape"]:
 
 
 @checked
-def split(
-    x: Float64[Array, "n k"], *, axis: Literal[0, 1]
-) -> tuple[Float64[Array, "n k"], Float64[Array, "n k"], Float64[Array, "..."]]:
-    """x = (high + low / 2^19) unit with whole numbers, to 2^-39 of the largest |x|.
+def unit(x: Float64[Array, "n k"], *, axis: Literal[0, 1]) -> Float64[Array, "..."]:
+    """The power of two u for which the largest |x| / u along an axis is in [2^18, 2^19).
 
     Args:
-        x: the numbers to cut.
+        x: the numbers that `split` shall cut.
         axis: along which one unit serves.
-
-    Returns:
-        high, at most 2^19, low, at most 2^18, and the unit, a power of two.
 
     Source: Demmel and Nguyen, "Parallel reproducible summation", 2015.
     """
     _, exponent = torch.frexp(x.abs().amax(dim=axis, keepdim=True))
     # the bits of a float64: its exponent, 1023 more, stands above the 52 of the fraction
-    unit = ((exponent.long() - BITS + 1023) << 52).view(torch.float64)
-    scaled = x / unit
+    return ((exponent.long() - BITS + 1023) << 52).view(torch.float64)
+
+
+@checked
+def split(
+    x: Float64[Array, "n k"], units: Float64[Array, "*any"]
+) -> tuple[Float64[Array, "n k"], Float64[Array, "n k"]]:
+    """x = (high + low / 2^19) units with whole numbers, to 2^-39 of the largest |x|.
+
+    Args:
+        x: the numbers to cut.
+        units: of x, or of more numbers than these.
+
+    Returns:
+        high, at most 2^19, and low, at most 2^18.
+
+    Source: as for `unit`.
+    """
+    scaled = x / units
     high = torch.round(scaled)
     low = torch.round((scaled - high) * 2**BITS)
-    return high, low, unit
+    return high, low
 
 
 @checked
@@ -93,8 +105,9 @@ def product(a: Float64[Array, "n k"], b: Float64[Array, "k m"]) -> Float64[Array
     """
     if a.shape[1] > TERMS:
         raise ValueError(f"a sum must have at most {TERMS} terms to be exact, got {a.shape[1]}")
-    high_a, low_a, unit_a = split(a, axis=1)
-    high_b, low_b, unit_b = split(b, axis=0)
+    unit_a, unit_b = unit(a, axis=1), unit(b, axis=0)
+    high_a, low_a = split(a, unit_a)
+    high_b, low_b = split(b, unit_b)
     whole = high_a @ high_b
     parts = high_a @ low_b + low_a @ high_b
     return rounded((whole + parts / 2**BITS) * (unit_a * unit_b))
@@ -104,10 +117,11 @@ def product(a: Float64[Array, "n k"], b: Float64[Array, "k m"]) -> Float64[Array
 def total(x: Float64[Array, "n k"]) -> Float64[Array, " k"]:
     """The sum over the rows, the same for every order of them, rounded once.
 
-    Source: as for `split`.
+    Source: as for `unit`.
     """
-    high, low, unit = split(x, axis=0)
-    return rounded((high.sum(dim=0) + low.sum(dim=0) / 2**BITS) * unit[0])
+    units = unit(x, axis=0)
+    high, low = split(x, units)
+    return rounded((high.sum(dim=0) + low.sum(dim=0) / 2**BITS) * units[0])
 
 
 @checked

@@ -74,7 +74,8 @@ def test_split(column: Any) -> None:
     x = numbers((7, 5))
     x[2] = 0
     for axis in (0, 1):
-        high, low, unit = column.call("rounding", "split", x, axis=axis)
+        unit = column.call("rounding", "unit", x, axis=axis)
+        high, low = column.call("rounding", "split", x, unit)
         assert unit.shape == ((1, 5), (7, 1))[axis]
         for whole, largest in ((high, 2**19), (low, 2**18)):
             assert np.array_equal(whole, np.rint(whole))
@@ -157,7 +158,8 @@ BAD: list[tuple[str, Any, dict[str, Any], type[Exception], str]] = [
     ("rounded", [HALF.astype(np.float32)], {}, TypeError, "float64, got dtype float32"),
     ("total", [HALF[0]], {}, ValueError, r"x must be of shape \(n, k\), got shape \(2,\)"),
     ("total", [HALF.astype(int)], {}, TypeError, "x must have float64, got dtype int64"),
-    ("split", [HALF], {"axis": 2}, ValueError, "axis must be 0 or 1, got 2"),
+    ("unit", [HALF], {"axis": 2}, ValueError, "axis must be 0 or 1, got 2"),
+    ("split", [HALF, HALF.astype(np.float32)], {}, TypeError, "units must have float64"),
     (
         "product",
         [HALF, np.ones((3, 2))],
