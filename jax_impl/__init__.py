@@ -68,7 +68,7 @@ def from_numpy(x: Any, *, device: str = "cpu") -> Any:
     narrow = x.astype(jax.dtypes.canonicalize_dtype(x.dtype), copy=False)
     if x.dtype.kind not in "iu" or not np.array_equal(narrow, x):
         _check_kept("from_numpy: x", x.dtype)
-    return jax.device_put(narrow, jax.devices(device)[0])
+    return jax.device_put(narrow, jax.local_devices(backend=device)[0])
 
 
 def to_numpy(x: Any) -> Any:

@@ -1,4 +1,4 @@
-"""The command `triptych`: compare, read, claims, run, report."""
+"""The command `triptych`: compare, read, claims, run, train, report."""
 
 import _thread
 import argparse
@@ -7,8 +7,9 @@ import json
 import os
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from importlib import metadata
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from triptych.names import COLUMNS, DISPLAY_NAMES, UnknownNameError, column_of
@@ -57,6 +58,32 @@ def parser() -> argparse.ArgumentParser:
     claims.add_argument("--column", metavar="NAME", help="only this one")
     claims.add_argument("--json", action="store_true", help="print JSON for a machine")
 
+    train = commands.add_parser("train", help="train the classifier, on several workers")
+    train.add_argument("--column", default="numpy_ref", metavar="NAME", help="whose engine")
+    train.add_argument("--workers", type=int, metavar="N", help="how many (default: 1)")
+    train.add_argument(
+        "--reproducible", action="store_true", help="the same bits for any number of workers"
+    )
+    train.add_argument("--optimizer", choices=("sgd", "adam"), default="sgd")
+    train.add_argument(
+        "--learning-rate", type=float, metavar="RATE", help="default: 0.1 for sgd, 0.01 for adam"
+    )
+    train.add_argument("--steps", type=int, default=100, metavar="N", help="default: 100")
+    train.add_argument("--batch", type=int, default=32, metavar="ROWS", help="default: 32")
+    train.add_argument("--seed", type=int, default=0, metavar="N", help="default: 0")
+    train.add_argument(
+        "--checkpoint", type=Path, metavar="DIR", help="write there, and go on from what is there"
+    )
+    train.add_argument(
+        "--every", type=int, default=50, metavar="N", help="steps to a checkpoint (default: 50)"
+    )
+    train.add_argument("--device", default="cpu", metavar="NAME", help="cpu (default) or cuda")
+    train.add_argument(
+        "--timeout", type=float, default=60.0, metavar="S",
+        help="seconds after which a silent worker is an error (default: 60)",
+    )  # fmt: skip
+    train.add_argument("--json", action="store_true", help="print JSON for a machine")
+
     report = commands.add_parser("report", help="tables and plots from timing results")
     report.add_argument(
         "files", nargs="+", metavar="FILE", help="JSON of `pytest --benchmark-json`"
@@ -77,13 +104,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The exit status: 0, 1 where something disagrees, 2 for a wrong name or file.
     """
-    options = parser().parse_args(arguments)
-    commands = {
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    options = parser().parse_args(words)
+    commands: dict[str, Callable[[argparse.Namespace], int]] = {
         "compare": _compare,
         "read": _read,
         "run": _run,
         "claims": _claims,
         "report": _report,
+        "train": lambda options: _train(options, words),
     }
     try:
         with _no_interruption_lost():
@@ -230,6 +259,12 @@ def _claims(options: argparse.Namespace) -> int:
         tables.table(results, console)
         console.print(verdicts.summary(results))
     return 1 if any(result.verdict == verdicts.WRONG for result in results) else 0
+
+
+def _train(options: argparse.Namespace, words: list[str]) -> int:
+    from triptych import train
+
+    return train.main(options, words)
 
 
 def _report(options: argparse.Namespace) -> int:

@@ -37,8 +37,12 @@ class Column:
             return contextlib.nullcontext()
         import jax
 
-        wanted = jax.devices(self.device)[0]
-        return contextlib.nullcontext() if wanted == jax.devices()[0] else _default_device(wanted)
+        wanted = jax.local_devices(backend=self.device)[0]
+        return (
+            contextlib.nullcontext()
+            if wanted == jax.local_devices()[0]
+            else _default_device(wanted)
+        )
 
     def __getattr__(self, name: str) -> Any:
         # pickle and copy ask for names before there is a boundary to look them up in

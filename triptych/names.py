@@ -43,6 +43,7 @@ CONCEPTS = (
     "transformations",
     "rounding",
     "reproducible",
+    "data_parallel",
 )
 """In reading order; `concepts` lists those that are there."""
 BOUNDARY = "__init__"

@@ -116,6 +116,18 @@ CALLS: dict[str, tuple[str, str, dict[str, Any]]] = {
         {"params": start(), "x": ROW, "t": LABELS, "batches": np.array([[0, 1], [2, 3]])}
         | {"optimizer": "sgd", "learning_rate": 0.1},
     ),
+    "data_parallel": (
+        "data_parallel",
+        "fit",
+        {"params": start(), "x": ROW, "t": LABELS, "batches": np.array([[0, 1], [2, 3]])}
+        | {"optimizer": "adam", "learning_rate": 0.1},
+    ),
+    "data_parallel reproducible": (
+        "data_parallel",
+        "fit_reproducible",
+        {"params": start(), "x": ROW, "t": LABELS, "batches": np.array([[0, 1], [2, 3]])}
+        | {"optimizer": "sgd", "learning_rate": 0.1},
+    ),
 }
 STATE: dict[str, Any] = CALLS["adam"][2]["state"]
 
@@ -323,6 +335,14 @@ BAD: list[tuple[str, str, Any, type[Exception], str]] = [
     ("reproducible fit", "batches", np.array([[0, 8]]), ValueError, "in 0 .. 7"),
     ("reproducible fit", "optimizer", "rmsprop", ValueError, "'sgd' or 'adam', got 'rmsprop'"),
     ("reproducible fit", "learning_rate", 0.0, ValueError, "a finite number above 0, got 0.0"),
+    ("data_parallel", "x", NAN, ValueError, r"finite, got nan at index \(0, 0\)"),
+    ("data_parallel", "batches", np.array([[0, -1]]), ValueError, "in 0 .. 7"),
+    ("data_parallel", "batches", np.array([0, 1]), ValueError, r"shape \(steps, batch\)"),
+    ("data_parallel", "t", LABELS.astype(F), TypeError, "an integer dtype"),
+    ("data_parallel reproducible", "x", ROW.astype(np.float16), TypeError, "must have float32"),
+    ("data_parallel reproducible", "optimizer", "rmsprop", ValueError, "'sgd' or 'adam'"),
+    ("data_parallel reproducible", "learning_rate", np.inf, ValueError, "got inf"),
+    ("data_parallel reproducible", "moments", 1.0, TypeError, "must be a dict"),
 ]
 
 
@@ -335,7 +355,7 @@ def same(a: Any, b: Any) -> bool:
 
 
 # what they compute, test_reproducible.py checks; JAX compiles them for seconds
-COMPILED = ("reproducible", "reproducible fit")
+COMPILED = ("reproducible", "reproducible fit", "data_parallel", "data_parallel reproducible")
 
 
 @pytest.mark.parametrize(

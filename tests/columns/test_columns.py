@@ -23,9 +23,10 @@ from triptych.source.parse import Definition, Module
 
 LONGEST = {
     "classifier": 235,
+    "data_parallel": 375,
     "gradients": 235,
     "recording": 240,
-    "reproducible": 205,
+    "reproducible": 225,
     "tensor_basics": 240,
     "transformations": 240,
 }

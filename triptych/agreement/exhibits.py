@@ -280,6 +280,26 @@ def _reproducible(optimizer: str) -> Callable[[Column, str], Named]:
     return lambda column, _: flat(digests.train(column, run))
 
 
+def _data_parallel(optimizer: str, rate: float) -> Callable[[Column, str], Named]:
+    """The ordinary loop that can be split over workers, on one."""
+
+    def run(column: Column, dtype: str) -> Named:
+        params, x, t = sample(dtype, 320)
+        settings = {"optimizer": optimizer, "learning_rate": rate}
+        rows = data.batches(320, 32, 1)
+        return column.call("data_parallel", "fit", params, x, t, rows, **settings)[0]
+
+    return run
+
+
+def _workers(column: Column, _: str) -> Named:
+    """The run of the second digest, by the loop that can be split over workers, on one."""
+    run = digests.committed()[1]
+    settings = {"optimizer": run.optimizer, "learning_rate": digests.RATES[run.optimizer]}
+    found = column.call("data_parallel", "fit_reproducible", *digests.given(run), **settings)
+    return flat(found)
+
+
 Bound = Callable[[str], float]
 
 
@@ -389,6 +409,10 @@ EXHIBITS = (
         EXACT,
         dtypes=("float32",),
     ),
+    Exhibit(
+        "data_parallel", "10 steps", _data_parallel("sgd", 0.1), "absolute", trained("sgd", 10)
+    ),
+    Exhibit("data_parallel", "100 steps of Adam", _workers, "ulp", EXACT, dtypes=("float32",)),
 )
 
 
