@@ -1,6 +1,6 @@
 """Training with one digest: the classifier on 24-bit numbers, with sums that have no order.
 
-PyTorch: a layer and the loss are `autograd.Function`s, since autograd's own backward passes sum in
+PyTorch: a layer and the loss are each an `autograd.Function`, since autograd's own passes sum in
 some order; autograd records ours as it records its own.
 
 params are the classifier's, x (n, features) its rows and t (n,) their classes, all of float32. The

@@ -383,3 +383,42 @@ def test_jax_on_any_number_of_devices() -> None:
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "workers must be at most 6, a batch, got 7" in done.stdout
+
+
+IN_TORCH = """
+import sys
+sys.path[:0] = ["tests/columns", "."]
+import numpy as np
+import test_data_parallel as t
+from triptych.agreement import bounds, digests
+from triptych.column import Column
+column = Column("torch_impl")
+workers = column.data_parallel.join()
+rank, size = column.data_parallel.place(workers)
+assert size == 3
+column.data_parallel.verify(workers)
+for optimizer in t.RATES:
+    settings = t.settings(optimizer)
+    ordinary = column.call("data_parallel", "fit", *t.sample(), **settings)
+    for function in ("fit", "fit_automatic"):
+        found = column.call("data_parallel", function, *t.sample(), workers=workers, **settings)
+        for name, p in ordinary[0].items():
+            bound = bounds.TRAINED[optimizer, "float32"][10]
+            assert np.abs(found[0][name] - p).max() <= bound, (function, name)
+        assert np.abs(found[1] - ordinary[1]).max() <= 1e-6, function
+print("rank", rank, "agrees")
+"""
+
+
+@pytest.mark.slow
+def test_torch_on_three_processes_with_unequal_parts(tmp_path: Path) -> None:
+    """20 rows are 7, 7 and 6: DistributedDataParallel's mean has to weigh them."""
+    pytest.importorskip("torch")
+    program = tmp_path / "program.py"
+    program.write_text(IN_TORCH)
+    done = subprocess.run(
+        [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "3", program],
+        capture_output=True, text=True, check=False, cwd=ROOT, timeout=300,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("agrees") == 3

@@ -160,7 +160,7 @@ def test_bad_checkpoints(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
 def test_without_a_launcher(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(train.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     monkeypatch.setattr(train, "missing", lambda name: "")
     assert main(["train", "--workers", "2"]) == 2
     assert "pip install 'triptych[distributed]'" in capsys.readouterr().err

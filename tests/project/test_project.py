@@ -12,6 +12,9 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from triptych.names import COLUMNS
+from triptych.source.parse import concepts
+
 ROOT = Path(__file__).resolve().parents[2]
 UNTESTED = {"cuda", "oracles"}
 """Extras outside the tested set; constraints.txt says so too."""
@@ -144,3 +147,13 @@ def test_only_the_first_process_starts_others(
     module.pytest_cmdline_main(config)
     assert (getattr(option, "dist", "no") == "loadfile") == started
     assert (option.numprocesses not in (None, 0)) == started
+
+
+def test_every_concept_has_its_place_on_the_pages_and_in_the_readme() -> None:
+    readme, index = read("README.md"), read("docs/index.md")
+    for concept in concepts():
+        assert (ROOT / f"docs/concepts/{concept}.md").exists()
+        assert f"concepts/{concept}\n" in index
+        for column in COLUMNS:
+            assert f"({column}/{concept}.py)" in readme
+            assert f"automodule:: {column}.{concept}\n" in read(f"docs/api/{column}.md")
