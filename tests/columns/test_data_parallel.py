@@ -416,8 +416,9 @@ def test_torch_on_three_processes_with_unequal_parts(tmp_path: Path) -> None:
     pytest.importorskip("torch")
     program = tmp_path / "program.py"
     program.write_text(IN_TORCH)
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
     done = subprocess.run(
-        [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "3", program],
+        [*torchrun, "--nproc-per-node", "3", program],
         capture_output=True, text=True, check=False, cwd=ROOT, timeout=300,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr

@@ -15,7 +15,7 @@ from triptych.claims.book import Claim
 from triptych.claims.verdicts import ABSENT, Result, by_claim
 from triptych.data import DOCUMENTS
 from triptych.names import DISPLAY_NAMES
-from triptych.source import parse
+from triptych.source import differences, parse
 
 WIDTH = 80
 """No line is longer, but for a word that is."""
@@ -116,11 +116,22 @@ class _Page:
             for definition in module.definitions:
                 if definition.name[0] != "_":
                     found.setdefault(definition.name, definition)
-        width = max(map(len, found), default=0)
+        some = {d.function for d in differences.of(self.concept).values() if d.absent}
+        width = max((len(name) for name in found if name not in some), default=0)
         for definition in found.values():
-            head = f"  {definition.name:{width}}  "
-            yield from _wrapped(definition.summary, head, 0, " " * len(head))
+            name = f"{definition.name:{width}}  "
+            for mark in self.owners(definition.name) if definition.name in some else ("",):
+                head = f"{mark} {name}" if mark else f"  {name}"
+                yield from _wrapped(definition.summary, head, 0, f"{mark:{len(head)}}")
             yield from self.remark(definition.name)
+
+    def owners(self, function: str) -> list[str]:
+        """The marks of the columns that have a function which others lack by nature."""
+        return [
+            self.marks[name]
+            for name, module in self.modules.items()
+            if any(definition.name == function for definition in module.definitions)
+        ]
 
     # Tables
 

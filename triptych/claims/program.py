@@ -4,7 +4,9 @@ import ast
 import re
 from collections.abc import Sequence
 from functools import cache
+from inspect import signature
 
+from triptych import data
 from triptych.claims.book import Claim, in_columns
 from triptych.source import parse
 
@@ -35,7 +37,9 @@ class ForColumn(ast.NodeTransformer):
         in_column = path[:1] and path[0] in in_columns()
         wanted = self.parameters(path) if in_column else None
         self.generic_visit(node)
-        if path[:1] == ["data"] and self.claim.dtype == "float32":
+        in_float32 = path[:1] == ["data"] and self.claim.dtype == "float32"
+        # batches and masks have no dtype to choose
+        if in_float32 and "dtype" in signature(getattr(data, path[1])).parameters:
             node.keywords.append(ast.keyword("dtype", ast.Constant("float32")))
         if wanted is None:
             return node
