@@ -224,12 +224,62 @@ def stall() -> Callable[[Theme], Figure]:
     return draw
 
 
+def parting() -> Callable[[Theme], Figure]:
+    """Where ordinary training parts from NumPy's and reproducible training does not."""
+    (x, t), _ = data.diabetes(dtype="float32")
+    every, steps = 10, 600
+    rows = data.batches(len(x), 32, -(-steps // (len(x) // 32)))[:steps]
+    shuffled = np.random.default_rng(0).permuted(rows, axis=1)
+    runs = [
+        ("numpy_ref", rows),
+        ("torch_impl", rows),
+        ("jax_impl", rows),
+        ("numpy_ref", shuffled),
+    ]
+    apart = {}
+    with precision("float32"):
+        for concept in ("classifier", "reproducible"):
+            every_run = []
+            for name, batches in runs:
+                params = data.classifier_start(dtype="float32")
+                seen = []
+                for part in np.split(batches, steps // every):
+                    params, _ = Column(name).call(
+                        concept, "fit", params, x, t, part, optimizer="sgd", learning_rate=0.1
+                    )
+                    seen.append(np.concatenate([params[key].ravel() for key in sorted(params)]))
+                every_run.append(np.array(seen))
+            reference, *others = every_run
+            apart[concept] = [np.abs(other - reference).max(axis=1) for other in others]
+
+    def draw(theme: Theme) -> Figure:
+        figure = Figure(figsize=(9, 3.4), layout="constrained")
+        left, right = figure.subplots(1, 2, sharey=True)
+        labels = ("PyTorch", "JAX", "NumPy, the rows of a batch shuffled")
+        colors = (*theme["columns"][1:], theme["columns"][0])
+        ends = np.arange(1, steps // every + 1) * every
+        for axes, (concept, curves) in zip((left, right), apart.items(), strict=True):
+            for curve, label, color, style in zip(curves, labels, colors, STYLES, strict=True):
+                width, dashes, alpha = style
+                axes.plot(ends, curve, color=color, lw=width, ls=dashes, alpha=alpha, label=label)
+            axes.set_xlabel("steps of SGD")
+            axes.set_title(f"{concept}: at most {max(curve.max() for curve in curves):.1g}")
+        left.set_yscale("symlog", linthresh=1e-8)
+        left.set_ylim(-2e-9, None)
+        left.set_ylabel("largest difference from NumPy")
+        right.legend(fontsize=9)
+        return figure
+
+    return draw
+
+
 PICTURES: Mapping[str, Callable[[], Callable[[Theme], Figure]]] = {
     "noisy-line": noisy_line,
     "three-points": three_points,
     "network": network,
     "diabetes": diabetes,
     "stall": stall,
+    "parting": parting,
 }
 
 
