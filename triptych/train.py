@@ -106,6 +106,8 @@ def main(options: argparse.Namespace, words: list[str]) -> int:
                 raise ValueError(f"--workers is {options.workers}, but {size} were started")
             return _work(plan, group, watch, as_json=options.json)
     except _LostError:
+        # the dead one's launcher has to see it before it sees that this one ends
+        time.sleep(2 * BEAT)
         print(f"triptych train: {rank}another worker is lost", file=sys.stderr, flush=True)
         os._exit(FAILED)
     except (ValueError, ImportError, OSError, RuntimeError) as error:
@@ -209,7 +211,8 @@ class _Watch:
                 os._exit(HUNG)
             if self._folder and self.rank is not None:
                 sign = Path(self._folder, str(os.getpid()))
-                sign.write_text(str(self.rank), encoding="utf-8")
+                # written once: a worker that dies within a write would leave an empty file
+                sign.touch() if sign.exists() else sign.write_text(str(self.rank), encoding="utf-8")
 
 
 def _work(plan: Plan, group: Any, watch: _Watch, *, as_json: bool) -> int:

@@ -16,14 +16,18 @@ ROOT = Path(__file__).parents[2]
 STAND_IN = """
 import jax, numpy as np
 default, other = jax.devices()
-real = jax.devices
 
-def devices(backend=None):
-    if backend == "cuda":
-        raise RuntimeError("no cuda")
-    return [other] if backend == "cpu" else real(backend)
+def standing_in(real):
+    def devices(*args, backend=None, **kwargs):
+        backend = args[0] if args else backend
+        if backend == "cuda":
+            raise RuntimeError("no cuda")
+        return [other] if backend == "cpu" else real(*args, **kwargs)
 
-jax.devices = devices
+    return devices
+
+jax.devices = standing_in(jax.devices)
+jax.local_devices = standing_in(jax.local_devices)
 from triptych import trees
 from triptych.agreement import exhibits
 from triptych.column import Column, precision

@@ -14,6 +14,8 @@ from typing import Any
 import pytest
 
 from triptych.__main__ import main
+from triptych.agreement import exhibits
+from triptych.claims.book import claims
 
 ROOT = Path(__file__).parents[2]
 
@@ -81,8 +83,11 @@ def test_the_whole_comparison(columns: list[Any]) -> None:
     done = triptych("compare")
     assert done.returncode == 0, done.stdout
     said = " ".join(done.stdout.split())
-    assert "239 claims in NumPy, PyTorch, JAX: 198 hold, 16 have another answer" in said
-    assert "All columns agree: 117 comparisons" in said
+    judged = rf"{len(claims())} claims in NumPy, PyTorch, JAX: \d+ hold, \d+ have another"
+    assert re.search(judged, said)
+    agreed = re.search(r"All columns agree: (\d+) comparisons, \d+ of them equal in", said)
+    assert agreed
+    assert int(agreed[1]) >= 3 * len(exhibits.EXHIBITS)
 
 
 @pytest.mark.skipif(os.name != "posix", reason="signals are POSIX's")
