@@ -4,10 +4,10 @@
 the size of `n` wherever it first appears and must hold wherever it appears again; a parameter
 dictionary such as `Annotated[dict[str, Array], {"w": "", "b": ""}]` fixes names and shapes. Limits
 stand in the annotation too: `learning_rate: Positive`, `steps: Count`, or `Annotated[float, Le(2)]`
-with any bound of the package annotated-types; labels are `Below[Int[Array, " n"], " classes"]`,
-gradients `Like[Params, " params"]`. A plain `float` is any finite number, a plain `int` any whole
-one. A wrong type or dtype is a `TypeError`, anything else a `ValueError`; both name the argument,
-what was expected and what came.
+with any bound of the package annotated-types; labels are `Below[Int[Array, " n"], " classes"]`, the
+size of a batch is `UpTo[Count, " n"]`, gradients are `Like[Params, " params"]`. A plain `float` is
+any finite number, a plain `int` any whole one. A wrong type or dtype is a `TypeError`, anything
+else a `ValueError`; both name the argument, what was expected and what came.
 
 Checks run at the door: a public function that is called by another public function of its column
 is not checked again. While a user's `jit`, `vmap` or `torch.compile` traces, an argument has no
@@ -56,6 +56,7 @@ __all__ = [
     "NestedNumbers",
     "NonNegative",
     "Positive",
+    "UpTo",
     "check_device",
     "dtype_name",
     "host_copy",
@@ -101,6 +102,12 @@ class _BelowSize(NamedTuple):
     dimension: str
 
 
+class _UpToSize(NamedTuple):
+    """A whole number of at most the size of this dimension."""
+
+    dimension: str
+
+
 class _LikeArgument(NamedTuple):
     """A dictionary of arrays with the keys and shapes of this argument."""
 
@@ -110,6 +117,7 @@ class _LikeArgument(NamedTuple):
 if TYPE_CHECKING:  # as jaxtyping does it: to a type checker, the type with a remark
     from typing import Annotated as Below
     from typing import Annotated as Like
+    from typing import Annotated as UpTo
 else:
 
     class Below:
@@ -128,6 +136,13 @@ else:
         def __class_getitem__(cls, item):
             annotation, argument = item
             return Annotated[annotation, _LikeArgument(argument.strip())]
+
+    class UpTo:
+        """`UpTo[Count, " n"]`: a whole number of at least 1 and at most the size of `n`."""
+
+        def __class_getitem__(cls, item):
+            annotation, dimension = item
+            return Annotated[annotation, _UpToSize(dimension.strip())]
 
 
 def _dtypes(annotation: Any) -> Any:
@@ -277,6 +292,13 @@ class _Call:
                 name, f"in 0 .. {size - 1} ({axis} = {size}, from {source})", f"{bad}"
             )
 
+    def up_to(self, name: str, value: int, axis: str) -> None:
+        size, source = self.sizes[axis]
+        if value > size:
+            raise self.wrong_value(
+                name, f"at most {size} ({axis} = {size}, from {source})", f"{value}"
+            )
+
     def keys(self, name: str, value: Mapping[str, Any], expected: Collection[str]) -> None:
         if value.keys() != set(expected):
             got = ", ".join(map(str, value)) or "none"
@@ -422,7 +444,7 @@ def _number_rule(metadata: Iterable[Any]) -> Rule:
 
 
 def _whole_number_rule(metadata: Iterable[Any]) -> Rule:
-    limits = _limits("a whole number", metadata)
+    limits = _limits("a whole number", (m for m in metadata if not isinstance(m, _UpToSize)))
 
     def rule(call: _Call, name: str, value: Any) -> Any:
         if isinstance(value, bool) or not isinstance(value, Integral):
@@ -568,6 +590,8 @@ def _late_rules(annotation: Any) -> Iterator[Late]:
     for entry in metadata:
         if isinstance(entry, _BelowSize):
             yield functools.partial(_below_size, entry.dimension)
+        elif isinstance(entry, _UpToSize):
+            yield functools.partial(_up_to_size, entry.dimension)
         elif isinstance(entry, _LikeArgument):
             yield functools.partial(_like_argument, entry.argument)
         elif isinstance(entry, Mapping) and _is_structure(entry):
@@ -582,6 +606,10 @@ def _within(limits: _Limits, call: _Call, name: str, value: Any, _: Mapping[str,
 
 def _below_size(dimension: str, call: _Call, name: str, value: Any, _: Mapping[str, Any]) -> None:
     call.indices(name, value, dimension)
+
+
+def _up_to_size(dimension: str, call: _Call, name: str, value: Any, _: Mapping[str, Any]) -> None:
+    call.up_to(name, value, dimension)
 
 
 def _like_argument(
@@ -616,6 +644,8 @@ def _check_references(function: str, annotations: Mapping[str, Any]) -> None:
         for entry in metadata:
             if isinstance(entry, _BelowSize) and entry.dimension not in sizes:
                 raise LookupError(f"{function}: Below names {entry.dimension!r}, no size here")
+            if isinstance(entry, _UpToSize) and entry.dimension not in sizes:
+                raise LookupError(f"{function}: UpTo names {entry.dimension!r}, no size here")
             if isinstance(entry, _LikeArgument) and entry.argument not in annotations:
                 raise LookupError(f"{function}: Like names {entry.argument!r}, no argument here")
         waiting += (_layout(metadata) or {}).values()

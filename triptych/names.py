@@ -35,6 +35,7 @@ CONCEPTS = (
     "linear_layer",
     "linear_regression",
     "classifier",
+    "data_loading",
     "optimizers",
     "parameters",
     "control_flow",

@@ -82,6 +82,28 @@ CALLS: dict[str, tuple[str, str, dict[str, Any]]] = {
         "accumulate",
         {"x": F(1), "w": F(2), "b": F(1), "times": 1, "reset": True},
     ),
+    "row numbers": (
+        "data_loading",
+        "row_numbers",
+        {"order": np.array([2, 0, 1]), "batch": 2, "drop_last": False},
+    ),
+    "batches": (
+        "data_loading",
+        "batches",
+        {"x": ROW, "t": ROW[:, :1], "order": np.arange(8), "batch": 3, "drop_last": True},
+    ),
+    "mean of means": (
+        "data_loading",
+        "mean_of_means",
+        {"params": MODEL, "x": ROW, "t": ROW[:, :3], "order": np.arange(8), "batch": 3},
+    ),
+    "loader fit": (
+        "data_loading",
+        "fit",
+        {"params": MODEL, "x": ROW, "t": ROW[:, :3], "orders": np.array([[0, 3, 1]]), "batch": 2}
+        | {"drop_last": True, "learning_rate": 0.1},
+    ),
+    "shuffles": ("data_loading", "shuffles", {"n": 3, "seed": 0, "epochs": 1}),
     "promotion": ("promotion", "arrays", {"left": "int32", "right": "float32"}),
     "with python": ("promotion", "with_python", {"array": "int8", "number": "float"}),
     "with numpy": ("promotion", "with_numpy", {"array": "int8", "scalar": "int32"}),
@@ -285,6 +307,31 @@ BAD: list[tuple[str, str, Any, type[Exception], str]] = [
     ("dropout", "training", 1, TypeError, "True or False, got builtins.int"),
     ("classifier fit", "optimizer", "rmsprop", ValueError, "'sgd' or 'adam', got 'rmsprop'"),
     ("classifier fit", "optimizer", 1, TypeError, "'sgd' or 'adam', got builtins.int"),
+    # mini-batches
+    (
+        "row numbers",
+        "order",
+        np.array([[0, 1]]),
+        ValueError,
+        r"shape \(rows,\), got shape \(1, 2\)",
+    ),
+    ("row numbers", "order", np.zeros(3, F), TypeError, "an integer dtype, got dtype float32"),
+    ("row numbers", "batch", 0, ValueError, "a whole number of at least 1, got 0"),
+    ("row numbers", "batch", 4, ValueError, r"at most 3 \(rows = 3, from order\), got 4"),
+    ("row numbers", "drop_last", 1, TypeError, "True or False, got builtins.int"),
+    ("batches", "order", np.array([0, 8]), ValueError, r"in 0 .. 7 \(n = 8, from x\), got 8"),
+    ("batches", "order", np.array([0, -1]), ValueError, "in 0 .. 7 .* got -1"),
+    ("batches", "t", ROW[:7, :1], ValueError, r"n = 8 \(from x\), got shape \(7, 1\)"),
+    ("batches", "t", LABELS, TypeError, "a floating-point dtype, got dtype int"),
+    ("batches", "batch", 9, ValueError, r"at most 8 \(rows = 8, from order\), got 9"),
+    ("mean of means", "x", NAN, ValueError, r"finite, got nan at index \(0, 0\)"),
+    ("mean of means", "batch", 2.0, TypeError, "a whole number of at least 1, got builtins.float"),
+    ("loader fit", "orders", np.array([0, 1]), ValueError, r"shape \(epochs, rows\)"),
+    ("loader fit", "orders", np.array([[0, 9]]), ValueError, "in 0 .. 7 .* got 9"),
+    ("loader fit", "batch", 4, ValueError, r"at most 3 \(rows = 3, from orders\), got 4"),
+    ("loader fit", "learning_rate", -1.0, ValueError, "a finite number above 0, got -1.0"),
+    ("shuffles", "epochs", 0, ValueError, "a whole number of at least 1, got 0"),
+    ("shuffles", "seed", -1, ValueError, "a whole number of at least 0, got -1"),
     # promotion
     ("promotion", "left", "float128", ValueError, "'bool' or 'uint8' or .*, got 'float128'"),
     ("promotion", "right", None, TypeError, "'bool' or 'uint8' or .*, got None"),
@@ -596,6 +643,23 @@ def test_limits_of_the_numbers_in_an_array(column: Any) -> None:
         checked(column, score, p=Annotated[dict[str, Any], {"w": "", "b": Float[array, ""]}])
 
 
+def test_a_number_up_to_a_size(column: Any) -> None:
+    b = column.boundary
+
+    def cut(batch: Any, x: Any) -> Any:
+        return batch
+
+    run = checked(column, cut, batch=b.UpTo[b.Count, " n"], x=Float[b.Array, "n k"])
+    x = column.take_in(np.ones((3, 2), F))
+    assert [run(batch, x) for batch in (1, 3, np.int64(2))] == [1, 3, 2]
+    with pytest.raises(ValueError, match=r"batch must be at most 3 \(n = 3, from x\), got 4"):
+        run(4, x)
+    with pytest.raises(ValueError, match="batch must be a whole number of at least 1, got 0"):
+        run(0, x)
+    with pytest.raises(TypeError, match="batch must be a whole number of at least 1, got builtins"):
+        run(2.0, x)
+
+
 def test_a_limit_that_names_nothing_is_refused_at_the_door(column: Any) -> None:
     b = column.boundary
 
@@ -605,6 +669,8 @@ def test_a_limit_that_names_nothing_is_refused_at_the_door(column: Any) -> None:
     matrix, labels = Float[b.Array, "n k"], b.Below[Int[b.Array, " n"], " classes"]
     with pytest.raises(LookupError, match="Below names 'classes', no size here"):
         checked(column, function, x=matrix, y=labels)
+    with pytest.raises(LookupError, match="UpTo names 'n_rows', no size here"):
+        checked(column, function, x=matrix, y=b.UpTo[b.Count, " n_rows"])
     with pytest.raises(LookupError, match="Like names 'params', no argument here"):
         checked(column, function, x=dict, y=b.Like[dict, " params"])
     with pytest.raises(LookupError, match="'small' is no limit of a number"):

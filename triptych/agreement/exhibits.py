@@ -145,6 +145,28 @@ def _promotion(column: Column, dtype: str) -> Named:
     return made | {"scaled": column.call("promotion", "scale", x, 0.1)}
 
 
+def _data_loading(column: Column, dtype: str) -> Named:
+    """Ten rows in batches of four: the batches, both means over them, two epochs of training."""
+    rng = np.random.default_rng(0)
+    shapes = {"weight": (2, 3), "bias": (2,)}
+    params = {name: rng.normal(size=shape).astype(dtype) for name, shape in shapes.items()}
+    x, t = (rng.normal(size=(10, size)).astype(dtype) for size in (3, 2))
+    orders = np.stack([rng.permutation(10) for _ in range(2)])
+
+    def call(function: str, *args: Any, **kwargs: Any) -> Any:
+        return column.call("data_loading", function, *args, batch=4, **kwargs)
+
+    given = params, x, t
+    return flat(
+        {
+            "batches": column.give_out(list(call("batches", x, t, orders[0], drop_last=False))),
+            "mean of means": call("mean_of_means", *given, orders[0]),
+            "weighted": call("weighted_mean", *given, orders[0]),
+            "trained": call("fit", *given, orders, drop_last=False, learning_rate=0.1),
+        }
+    )
+
+
 def _transformations(column: Column, dtype: str) -> Named:
     """Every derivative of a linear classifier with five features and four classes."""
     rng = np.random.default_rng(0)
@@ -363,6 +385,9 @@ ADAM_STEP = fixed(3)
 # worst of 100 seeds, beside the exact ones.
 DERIVATIVES = epsilons(40)
 
+# Losses and gradients of up to 10, in means of ten rows, then six steps on them.
+MEANS = epsilons(40)
+
 EXHIBITS = (
     Exhibit("tensor_basics", "arithmetic", _basics, "ulp", EXACT),
     Exhibit("gradients", "values, derivatives", _graphs, "ulp", EXACT),
@@ -390,6 +415,7 @@ EXHIBITS = (
     Exhibit(
         "classifier", "10 steps of Adam", _training("adam", 0.01), "absolute", trained("adam", 10)
     ),
+    Exhibit("data_loading", "batches, their means", _data_loading, "absolute", MEANS),
     Exhibit("optimizers", "first step of Adam", _optimizers, "eps", ADAM_STEP),
     Exhibit("parameters", "saved and loaded", _on_disk, "ulp", EXACT),
     Exhibit("control_flow", "if, for, recursion", _control_flow, "ulp", EXACT),
