@@ -385,8 +385,9 @@ ADAM_STEP = fixed(3)
 # worst of 100 seeds, beside the exact ones.
 DERIVATIVES = epsilons(40)
 
-# Losses and gradients of up to 10, in means of ten rows, then six steps on them.
-MEANS = epsilons(40)
+# Losses and gradients of some ten rows, then six steps along them: four times the worst of 100
+# seeds, beside each other.
+MEANS = epsilons(128)
 
 EXHIBITS = (
     Exhibit("tensor_basics", "arithmetic", _basics, "ulp", EXACT),
