@@ -41,6 +41,7 @@ CONCEPTS = (
     "control_flow",
     "execution",
     "promotion",
+    "aliasing",
     "transformations",
     "rounding",
     "reproducible",

@@ -102,6 +102,8 @@ def _scaled(result: Any) -> Any:
         ("classifier", "loss", lambda r: r * float("nan"), "NaN"),
         ("optimizers", "adam_step", _scaled, "eps"),
         ("promotion", "arrays", lambda r: r.replace("int16", "int32"), "uint8 + int8"),
+        ("aliasing", "add_at", lambda r: r + 1, "added 0"),
+        ("aliasing", "write_reshaped", lambda r: r | {"x": r["y"]}, "shape"),
         ("transformations", "jacobian_by_columns", lambda r: r * 1.000001, "allowed"),
         ("transformations", "hessian_vector_product", lambda r: r | {"bias": -r["bias"]}, "bias"),
         ("rounding", "exp", lambda r: r * (1 + 2.0**-52), "allowed 0"),

@@ -167,6 +167,28 @@ def _data_loading(column: Column, dtype: str) -> Named:
     )
 
 
+def _aliasing(column: Column, dtype: str) -> Named:
+    """What a write leaves where no column differs: the written name, copies, sums, an update."""
+    x, value, weight, bias = numbers(dtype, [[1, 2, 3], [4, 5, 6]], 9, [[4, -4, 2]] * 2, [7, 8])
+    params, grads = {"weight": x, "bias": bias}, {"weight": weight, "bias": bias}
+    index = np.array([2, 0, 2])
+
+    def call(function: str, *args: Any, **kwargs: Any) -> Any:
+        return column.call("aliasing", function, *args, **kwargs)
+
+    return flat(
+        {
+            "alias": call("augmented_assignment", x, value)["y"],
+            "view": call("write_view", x, value)["y"],
+            "copy": call("write_copy", x, value),
+            "selected": call("write_selected", x, index % 2, value),
+            "reshaped": call("write_reshaped", x, value, transposed=True),
+            "added": [call("add_at", x[0], index, value, accumulate=a) for a in (True, False)],
+            "updated": call("update_in_place", params, grads, learning_rate=0.5),
+        }
+    )
+
+
 def _transformations(column: Column, dtype: str) -> Named:
     """Every derivative of a linear classifier with five features and four classes."""
     rng = np.random.default_rng(0)
@@ -422,6 +444,7 @@ EXHIBITS = (
     Exhibit("control_flow", "if, for, recursion", _control_flow, "ulp", EXACT),
     Exhibit("execution", "10 steps of the loop", _loop, "absolute", trained("sgd", 10)),
     Exhibit("promotion", "within a kind; by a number", _promotion, "ulp", EXACT),
+    Exhibit("aliasing", "what a write leaves", _aliasing, "ulp", EXACT),
     Exhibit("transformations", "Jacobians, curvature", _transformations, "absolute", DERIVATIVES),
     Exhibit("transformations", "second derivative", _second_derivative, "ulp", EXACT),
     Exhibit("rounding", "product, exp, log", _rounding, "ulp", EXACT, dtypes=("float64",)),
