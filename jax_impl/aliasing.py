@@ -15,7 +15,7 @@ import numpy as np
 from jax import Array
 from jaxtyping import Float, Int, Shaped
 
-from jax_impl import Below, Count, Like, _check_kept, checked
+from jax_impl import Below, Count, Like, Positive, _check_kept, checked
 
 Params = Annotated[dict[str, Array], {"weight": "out in", "bias": " out"}]
 Pair = dict[str, Array]
@@ -163,7 +163,7 @@ def _update(params: Params, grads: Params, learning_rate: float) -> Params:
 
 @checked
 def update_in_place(
-    params: Params, grads: Like[Params, " params"], *, learning_rate: float
+    params: Params, grads: Like[Params, " params"], *, learning_rate: Positive
 ) -> Params:
     """p <- p - rate g, into the memory of p.
 
@@ -176,7 +176,7 @@ def update_in_place(
 
 @checked
 def read_after_update(
-    params: Params, grads: Like[Params, " params"], *, learning_rate: float
+    params: Params, grads: Like[Params, " params"], *, learning_rate: Positive
 ) -> Params:
     """What the old names hold after p <- p - rate g into the memory of p.
 
@@ -191,7 +191,7 @@ def read_after_update(
 
 @checked
 def keep(
-    params: Params, grads: Like[Params, " params"], *, learning_rate: float
+    params: Params, grads: Like[Params, " params"], *, learning_rate: Positive
 ) -> tuple[Params, Params]:
     """What a dictionary kept as the best so far holds after p <- p - rate g; the parameters then.
 

@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Float, Int, Shaped
 from numpy import ndarray as Array
 
-from numpy_ref import Below, Count, Like, checked
+from numpy_ref import Below, Count, Like, Positive, checked
 
 Params = Annotated[dict[str, Array], {"weight": "out in", "bias": " out"}]
 Pair = dict[str, Array]
@@ -165,7 +165,7 @@ def write_saved(
 
 @checked
 def update_in_place(
-    params: Params, grads: Like[Params, " params"], *, learning_rate: float
+    params: Params, grads: Like[Params, " params"], *, learning_rate: Positive
 ) -> Params:
     """p <- p - rate g, into the memory of p.
 
@@ -179,7 +179,7 @@ def update_in_place(
 
 @checked
 def read_after_update(
-    params: Params, grads: Like[Params, " params"], *, learning_rate: float
+    params: Params, grads: Like[Params, " params"], *, learning_rate: Positive
 ) -> Params:
     """What the old names hold after p <- p - rate g into the memory of p.
 
@@ -194,7 +194,7 @@ def read_after_update(
 
 @checked
 def keep(
-    params: Params, grads: Like[Params, " params"], *, learning_rate: float
+    params: Params, grads: Like[Params, " params"], *, learning_rate: Positive
 ) -> tuple[Params, Params]:
     """What a dictionary kept as the best so far holds after p <- p - rate g; the parameters then.
 
@@ -210,7 +210,7 @@ def keep(
 
 @checked
 def keep_copy(
-    params: Params, grads: Like[Params, " params"], *, learning_rate: float
+    params: Params, grads: Like[Params, " params"], *, learning_rate: Positive
 ) -> tuple[Params, Params]:
     """What a copy kept as the best so far holds after p <- p - rate g; the parameters then.
 

@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float, Int, Shaped
 from torch import Tensor as Array
 
-from torch_impl import Below, Count, Like, checked
+from torch_impl import Below, Count, Like, Positive, checked
 
 Params = Annotated[dict[str, Array], {"weight": "out in", "bias": " out"}]
 Pair = dict[str, Array]
@@ -184,7 +184,7 @@ def write_saved(
 
 @checked
 def update_in_place(
-    params: Params, grads: Like[Params, " params"], *, learning_rate: float
+    params: Params, grads: Like[Params, " params"], *, learning_rate: Positive
 ) -> Params:
     """p <- p - rate g, into the memory of p.
 
@@ -199,7 +199,7 @@ def update_in_place(
 
 @checked
 def read_after_update(
-    params: Params, grads: Like[Params, " params"], *, learning_rate: float
+    params: Params, grads: Like[Params, " params"], *, learning_rate: Positive
 ) -> Params:
     """What the old names hold after p <- p - rate g into the memory of p.
 
@@ -215,24 +215,24 @@ def read_after_update(
 
 @checked
 def keep(
-    params: Params, grads: Like[Params, " params"], *, learning_rate: float
+    params: Params, grads: Like[Params, " params"], *, learning_rate: Positive
 ) -> tuple[Params, Params]:
     """What a dictionary kept as the best so far holds after p <- p - rate g; the parameters then.
 
-    `state_dict()` holds the parameters themselves, which the update overwrites: the best are lost.
+    `state_dict()` holds the parameters' own memory, which the update overwrites: they are lost.
     """
     net = _layer(params)
     best = net.state_dict()
     # update
     with torch.no_grad():
         for name, p in net.named_parameters():
-            p -= learning_rate * grads[name]
+            p.sub_(learning_rate * grads[name])
     return best, {name: p.detach() for name, p in net.named_parameters()}
 
 
 @checked
 def keep_copy(
-    params: Params, grads: Like[Params, " params"], *, learning_rate: float
+    params: Params, grads: Like[Params, " params"], *, learning_rate: Positive
 ) -> tuple[Params, Params]:
     """What a copy kept as the best so far holds after p <- p - rate g; the parameters then.
 
@@ -243,7 +243,7 @@ def keep_copy(
     # update
     with torch.no_grad():
         for name, p in net.named_parameters():
-            p -= learning_rate * grads[name]
+            p.sub_(learning_rate * grads[name])
     return best, {name: p.detach() for name, p in net.named_parameters()}
 
 

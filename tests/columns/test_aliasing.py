@@ -382,11 +382,11 @@ def test_what_jax_copies_and_what_it_shares(columns: Any, size: int) -> None:
 
 def test_others_can_write_to_jaxs_arrays(columns: Any) -> None:
     import jax.numpy as jnp
-    import torch
+    from torch.utils import dlpack
 
-    x = jnp.zeros(3)
+    x: Any = jnp.zeros(3)
     assert not np.from_dlpack(x).flags.writeable
-    torch.from_dlpack(x)[0] = 7
+    dlpack.from_dlpack(x)[0] = 7
     np.testing.assert_array_equal(np.array(x), [7, 0, 0])
 
 

@@ -368,7 +368,7 @@ BAD: list[tuple[str, str, Any, type[Exception], str]] = [
     ("add at", "index", np.array([4]), ValueError, "in 0 .. 3 .* got 4"),
     ("keep", "grads", without(MODEL, "bias"), ValueError, "missing: bias"),
     ("keep", "params", LINE, ValueError, "missing: bias, weight"),
-    ("keep", "learning_rate", "0.1", TypeError, "a finite number, got builtins.str"),
+    ("keep", "learning_rate", -0.1, ValueError, "a finite number above 0, got -0.1"),
     # derivatives beyond the gradient
     ("per example", "x", ROW[:, :3], ValueError, r"where features = 4 .*got shape \(8, 3\)"),
     ("per example", "t", LABELS + 1, ValueError, r"in 0 .. 2 .* got 3"),
