@@ -55,14 +55,17 @@ def rounded(x: Float64[Array, "*shape"]) -> Float64[Array, "*shape"]:
 def unit(x: Float64[Array, "n k"], *, axis: Literal[0, 1]) -> Float64[Array, "..."]:
     """The power of two u for which the largest |x| / u along an axis is in [2^18, 2^19).
 
+    A number divided by its fraction, in [1/2, 1), is a power of two; of zeros, 2^-125 is one.
+
     Args:
         x: the numbers that `split` shall cut.
         axis: along which one unit serves.
 
     Source: Demmel and Nguyen, "Parallel reproducible summation", 2015.
     """
-    _, exponent = np.frexp(np.abs(x).max(axis=axis, keepdims=True))
-    return np.ldexp(1.0, exponent - BITS)
+    largest = np.maximum(np.abs(x).max(axis=axis, keepdims=True), SMALLEST)
+    fraction, _ = np.frexp(largest)
+    return largest / fraction / 2**BITS
 
 
 @checked
