@@ -29,6 +29,7 @@ __all__ = [
     "dropout_mask",
     "layer",
     "line",
+    "line_starts",
     "noisy_line",
 ]
 
@@ -86,6 +87,28 @@ def doubled_line(*, dtype: str = "float64") -> tuple[Params, np.ndarray, np.ndar
     """
     x = np.array([[1.0], [2.0], [3.0]])
     return _line_start(dtype), _rounded(x, dtype), _rounded(2 * x, dtype)
+
+
+def line_starts(n: int, seed: int = 0, *, dtype: str = "float64") -> Params:
+    """Random starts of w and b for a line, uniform in [-1, 1), as PyTorch's `nn.Linear(1, 1)` has.
+
+    Args:
+        n: how many.
+        seed: of NumPy's `default_rng`.
+        dtype: "float64" or "float32".
+
+    Returns:
+        {"w": (n,), "b": (n,)}.
+
+    Raises:
+        TypeError: n or seed is not a whole number, or dtype not a string.
+        ValueError: n is below 1, seed below 0, or the dtype is neither of the two.
+
+    Source: D.
+    """
+    n = _whole_number("line_starts", "n", n)
+    rng = _generator("line_starts", seed)
+    return _all_rounded({"w": rng.uniform(-1, 1, n), "b": rng.uniform(-1, 1, n)}, dtype)
 
 
 def noisy_line(

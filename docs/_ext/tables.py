@@ -2,10 +2,12 @@
 
 import html
 import json
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from typing import Any
 
+import mistakes
 import traps
 from columns import raw, root
 from docutils import nodes
@@ -101,7 +103,7 @@ class Claims(_Shown):
                 raise UnknownNameError("concept", concept, CONCEPTS)
             chosen = [claim for claim in book.claims() if claim.concept == concept]
         else:
-            chosen = list(book.mistakes())
+            chosen = list(book.errata())
         self.env.triptych["shown"].update(claim.id for claim in chosen)  # type: ignore[attr-defined]
         if not chosen:
             return "<p>The documents print nothing about it.</p>"
@@ -122,14 +124,13 @@ class Claims(_Shown):
             f'<tr class="tp-about"><th colspan="6" scope="rowgroup" '
             f'title="{DOCUMENTS[first.document]}">{html.escape(title)}</th></tr>'
         )
-        why = ""
         made = []
         for index, claim in enumerate(group):
             made.append(self.row(claim, rows[claim.id]))
             last = index + 1 == len(group) or group[index + 1].explanation != claim.explanation
             if claim.explanation and last:
-                why = f'<tr class="tp-why"><td colspan="6">{_text(claim.explanation)}</td></tr>'
-                made.append(why)
+                why = mistakes.text(claim.explanation)
+                made.append(f'<tr class="tp-why"><td colspan="6">{why}</td></tr>')
         return f"<tbody>{heading}{''.join(made)}</tbody>"
 
     def row(self, claim: book.Claim, row: Sequence[Mapping[str, Any]]) -> str:
@@ -148,12 +149,15 @@ class Claims(_Shown):
         if claim.functions:
             concept, _, function = claim.functions[0].partition(".")
             name = f'<a href="{self.up}concepts/{concept}.html#{function}">{name}</a>'
-        printed = html.escape(claim.printed)
+        printed = f"<code>{html.escape(claim.printed)}</code>"
         if verdict == verdicts.ERRATUM:
             printed = f"<s>{printed}</s>"
+        if claim.origin != "printed":
+            printed += f' <span class="tp-muted" title="{book.ORIGINS[claim.origin]}">'
+            printed += f"{claim.origin}</span>"
         dtype = ' <span class="tp-muted">float32</span>' if claim.dtype == "float32" else ""
         return (
-            f'<tr id="claim-{claim.id}"><td>{name}{dtype}</td><td><code>{printed}</code></td>'
+            f'<tr id="claim-{claim.id}"><td>{name}{dtype}</td><td>{printed}</td>'
             f'{cells}<td class="tp-verdict tp-{verdict}">{SIGNS[verdict]} {verdict}</td></tr>'
         )
 
@@ -172,10 +176,14 @@ def _groups(chosen: Iterable[book.Claim]) -> Iterable[list[book.Claim]]:
         yield group
 
 
-def _text(text: str) -> str:
-    """Plain text with `code` in it."""
-    parts = html.escape(text, quote=False).split("`")
-    return "".join(f"<code>{p}</code>" if i % 2 else p for i, p in enumerate(parts))
+class Mistakes(_Shown):
+    """`{mistakes}`: the documents' mistakes in brief."""
+
+    optional_arguments = 0
+
+    def shown(self) -> str:
+        """A table, one row for each mistake, whatever the number of claims that show it."""
+        return mistakes.table(self.up)
 
 
 class Values(_Shown):
@@ -212,9 +220,8 @@ class Values(_Shown):
             link = f'<a href="{self.up}concepts/{concept}.html#{function}">'
             made.append(f"<tr><td>{link}{html.escape(entry.what)}</a></td>{cells}</tr>")
             if entry.explanation:
-                made.append(
-                    f'<tr class="tp-why"><td colspan="4">{_text(entry.explanation)}</td></tr>'
-                )
+                why = mistakes.text(entry.explanation)
+                made.append(f'<tr class="tp-why"><td colspan="4">{why}</td></tr>')
         return f"<tbody>{''.join(made)}</tbody>"
 
 
@@ -224,11 +231,14 @@ class ClaimsSummary(_Shown):
     def shown(self) -> str:
         """One sentence."""
         rows = self.claim_rows().values()
+        origins = Counter(claim.origin for claim in book.claims())
         wrong = sum(any(r["verdict"] == verdicts.ERRATUM for r in row) for row in rows)
         return (
             f"<p><strong>{len(rows)}</strong> numbers, shapes and behaviours of five tutorials, "
             f"checked in three columns: <strong>{len(rows) - wrong}</strong> hold, "
-            f"<strong>{wrong}</strong> are mistakes of the tutorials.</p>"
+            f"<strong>{wrong}</strong> show {len(book.mistakes())} mistakes of the tutorials. "
+            f"Of them {origins['printed']} are printed there, {origins['stated']} said there in "
+            f"words, {origins['derived']} derived by us from the tutorials' programs and data.</p>"
         )
 
 
@@ -355,7 +365,7 @@ class Traps(_Shown):
             )
             where = f" Concerns {links}." if links else ""
             body = traps.table(trap, self.found["traps"][""][trap.id])
-            section += raw(f"<p>{_text(trap.why)}{where}</p>{body}")
+            section += raw(f"<p>{mistakes.text(trap.why)}{where}</p>{body}")
             made.append(section)
         return made
 
@@ -425,12 +435,13 @@ class Picture(_Shown):
             f'width="{width}" height="{height}" loading="lazy">'
             for theme in ("light", "dark")
         )
-        caption = _text(" ".join(self.content))
+        caption = mistakes.text(" ".join(self.content))
         return f'<figure class="tp-figure">{images}<figcaption>{caption}</figcaption></figure>'
 
 
 DIRECTIVES = {
     "claims": Claims,
+    "mistakes": Mistakes,
     "values": Values,
     "claims-summary": ClaimsSummary,
     "agreement-rows": Agreement,

@@ -7,6 +7,8 @@ import pytest
 
 from triptych import data
 from triptych.agreement.measures import assert_within, first_parting
+from triptych.claims import book
+from triptych.column import precision
 
 FITTERS = ["fit", "fit_with_optimizer"]
 
@@ -60,6 +62,34 @@ def test_document_d_does_not_converge(column: Any, dtype: np.dtype, fit: Any) ->
             "linear_regression", fit, params, x, t, learning_rate=0.01, steps=epochs
         )
         assert (abs(after["w"] - 2) < 0.01 and abs(after["b"]) < 0.01) == close
+
+
+def test_document_d_from_its_random_starts(column: Any) -> None:
+    """100 epochs are linear in w, b and 1, so three runs tell where every start leads to."""
+    _, x, t = data.doubled_line()
+    starts = data.line_starts(20000)
+
+    def end(w: float, b: float) -> np.ndarray:
+        start = {"w": np.array(float(w)), "b": np.array(float(b))}
+        with precision("float64"):
+            params, _ = column.call(
+                "linear_regression", "fit_with_optimizer", start, x, t,
+                learning_rate=0.01, steps=100,
+            )  # fmt: skip
+        return np.array([params["w"], params["b"]])
+
+    # by hand: the distance from (2, 0) is multiplied by 1 - rate H, H the Hessian matrix
+    hessian = np.array([[2 * np.mean(x**2), 2 * np.mean(x)], [2 * np.mean(x), 2]])
+    shrinks = np.linalg.matrix_power(np.eye(2) - 0.01 * hessian, 100)
+    by_hand = shrinks @ (np.stack([starts["w"], starts["b"]]) - [[2], [0]]) + [[2], [0]]
+    for i in (0, 1, int(np.argmax(by_hand[0]))):
+        ended = end(starts["w"][i], starts["b"][i])
+        np.testing.assert_allclose(ended, by_hand[:, i], rtol=0, atol=1e-13)
+    of_three = end(0, 0)[:, None] + np.outer(end(1, 0) - end(0, 0), starts["w"])
+    of_three += np.outer(end(0, 1) - end(0, 0), starts["b"])
+    np.testing.assert_allclose(of_three, by_hand, rtol=0, atol=1e-13)
+    texts = [(f"{w:.3f}", f"{b:.3f}".removeprefix("-")) for w, b in by_hand.T]
+    assert f"{texts.count(('2.000', '0.000')) / 20000:.4f}" == book.claim("D-starts-learned").true
 
 
 @pytest.mark.parametrize("fit", FITTERS)

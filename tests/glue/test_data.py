@@ -33,6 +33,7 @@ WITH_DTYPE: dict[str, Callable[..., Any]] = {
     "classifier_start": data.classifier_start,
     "diabetes": data.diabetes,
     "bmi_line": data.bmi_line,
+    "line_starts": lambda dtype="float64": data.line_starts(5, dtype=dtype),
 }
 EVERY: dict[str, Callable[[], Any]] = WITH_DTYPE | {
     "batches": lambda: data.batches(10, 3, 2),
@@ -40,6 +41,7 @@ EVERY: dict[str, Callable[[], Any]] = WITH_DTYPE | {
 }
 SEEDED: dict[str, Callable[[int], Any]] = {
     "noisy_line": lambda seed: data.noisy_line(seed=seed),
+    "line_starts": lambda seed: data.line_starts(5, seed),
     "classifier_start": data.classifier_start,
     "diabetes": data.diabetes,
     "batches": lambda seed: data.batches(10, 3, 2, seed),
@@ -143,6 +145,22 @@ def test_layer_is_the_documents() -> None:
     assert params["bias"].tolist() == [0.1]
     assert x.tolist() == [0.1, 0.2, 0.3]
     assert t.tolist() == [1.0]
+
+
+def test_line_starts_are_spread_as_pytorchs_are() -> None:
+    nn = pytest.importorskip("torch").nn
+    layers = [nn.Linear(1, 1) for _ in range(2000)]
+    theirs = {
+        "w": np.array([layer.weight.item() for layer in layers]),
+        "b": np.array([layer.bias.item() for layer in layers]),
+    }
+    ours = data.line_starts(2000)
+    places = np.linspace(-1, 1, 41)
+    for name, drawn in ours.items():
+        shares = [np.mean(x[:, None] <= places, axis=0) for x in (drawn, theirs[name])]
+        for share in shares:  # uniform: Kolmogorov's distance, 1e-6 of such draws are beyond it
+            assert np.max(np.abs(share - (places + 1) / 2)) < 2.7 / np.sqrt(2000)
+    assert abs(np.corrcoef(ours["w"], ours["b"])[0, 1]) < 0.1
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -302,6 +320,9 @@ def test_dropout_mask_keeps_the_rest(rate: float) -> None:
         (lambda: data.batches(4, "2", 1), TypeError, "batch must be a whole number .*, got str"),  # type: ignore[arg-type]
         (lambda: data.batches(4, 2, True), TypeError, "epochs must be .*, got bool"),
         (lambda: data.batches(4, 2, 1, None), TypeError, "seed must be .*, got None"),  # type: ignore[arg-type]
+        (lambda: data.line_starts(0), ValueError, "line_starts: n must be .* at least 1, got 0"),
+        (lambda: data.line_starts(2.5), TypeError, "line_starts: n must be .*, got float"),  # type: ignore[arg-type]
+        (lambda: data.line_starts(5, -1), ValueError, "line_starts: seed must be"),
         (lambda: data.noisy_line(1), ValueError, "noisy_line: n must be .* at least 2, got 1"),
         (lambda: data.noisy_line(2.5), TypeError, "noisy_line: n must be .*, got float"),  # type: ignore[arg-type]
         (lambda: data.noisy_line(seed=-1), ValueError, "noisy_line: seed must be"),

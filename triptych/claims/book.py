@@ -11,8 +11,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from triptych.data import DOCUMENTS
-from triptych.names import BY_FRAMEWORK, UnknownNameError
+from triptych.names import BY_FRAMEWORK, COLUMNS, UnknownNameError
 from triptych.source import parse as sources
+
+PYTORCH = BY_FRAMEWORK["torch"]
+ABSENT = "none"
+"""The text of a column that lacks the function or class."""
 
 
 class ClaimsError(ValueError):
@@ -35,7 +39,11 @@ class Claim(NamedTuple):
     """What this claim and its neighbours are about, from the general; () for one that stands
     alone."""
     what: str
+    origin: str
+    """Where its text comes from, a key of ORIGINS; "" for a value that is only shown."""
     call: str
+    code: str
+    """In the place of a call: a PyTorch program as the document has it, whose output is judged."""
     at: str
     show: str
     dtype: str
@@ -51,6 +59,11 @@ class Claim(NamedTuple):
     explanation: str
     names: Mapping[str, str]
     """Definitions of the names in the call, in the order in which they are needed."""
+
+    @property
+    def program(self) -> bool:
+        """Whether it is judged by what a program prints, which only PyTorch's column runs."""
+        return bool(self.code)
 
     @property
     def erratum(self) -> bool:
@@ -70,7 +83,8 @@ class Claim(NamedTuple):
     @property
     def functions(self) -> tuple[str, ...]:
         """The functions that its call names, or else the names in it: "classifier.loss"."""
-        for call in (self.call, *reversed(list(self.names.values()))):
+        calls = (self.call, *reversed(list(self.names.values()))) if self.call else ()
+        for call in calls:
             used = [
                 f"{node.value.id}.{node.attr}"
                 for node in ast.walk(ast.parse(call, mode="eval"))
@@ -88,6 +102,31 @@ class Claim(NamedTuple):
         return f"{self.about}: {self.what}" if self.about else self.what
 
 
+class Mistake(NamedTuple):
+    """One mistake of a document, in brief; several claims may show it."""
+
+    claims: tuple[Claim, ...]
+    says: str
+    """What the document prints or says."""
+    really: str
+    """What is true."""
+    japanese: tuple[str, str]
+    """The two in Japanese, the documents' own language."""
+
+    @property
+    def source(self) -> str:
+        """The document and the place in it."""
+        return self.claims[0].source
+
+
+ORIGINS = {
+    "printed": "printed in the document",
+    "stated": "said in words in the document",
+    "derived": "derived by us from the document's program or data",
+}
+"""Where the text of a claim comes from. What a document says in words stands in claims.toml as its
+outcome: "RuntimeError" for "is an error", "2" for "near 2"."""
+
 # Reading claims.toml
 
 
@@ -98,9 +137,7 @@ def entries() -> tuple[Claim, ...]:
     Raises:
         ClaimsError: an entry is malformed.
     """
-    return parse(
-        resources.files("triptych.claims").joinpath("claims.toml").read_text(encoding="utf-8")
-    )
+    return parse(_text())
 
 
 @cache
@@ -113,9 +150,23 @@ def claims() -> tuple[Claim, ...]:
     return tuple(entry for entry in entries() if entry.judged)
 
 
-def mistakes() -> tuple[Claim, ...]:
+def errata() -> tuple[Claim, ...]:
     """The claims that are errata."""
     return tuple(claim for claim in claims() if claim.erratum)
+
+
+@cache
+def mistakes() -> tuple[Mistake, ...]:
+    """The documents' mistakes in brief: every erratum belongs to one of them.
+
+    Raises:
+        ClaimsError: an entry is malformed, or an erratum belongs to none or to two.
+    """
+    return parse_mistakes(_text())
+
+
+def _text() -> str:
+    return resources.files("triptych.claims").joinpath("claims.toml").read_text(encoding="utf-8")
 
 
 def claim(name: str) -> Claim:
@@ -147,10 +198,7 @@ def parse(text: str) -> tuple[Claim, ...]:
     Raises:
         ClaimsError: an entry is malformed; the message names it.
     """
-    try:
-        book = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise ClaimsError(f"claims.toml is not TOML: {error}") from error
+    book = _toml(text)
     names = book.get("names", {})
     for name, call in names.items():
         _check_call(f"names.{name}", call, names)
@@ -168,7 +216,43 @@ def parse(text: str) -> tuple[Claim, ...]:
     return tuple(found)
 
 
-_INHERITED = ("section", "place", "concept", "call", "at", "show", "dtype", "like", "explanation")
+def parse_mistakes(text: str) -> tuple[Mistake, ...]:
+    """The mistakes in brief, in a text that is written as claims.toml is, document by document.
+
+    Raises:
+        ClaimsError: an entry is malformed, or an erratum belongs to none or to two.
+    """
+    wrong = [claim for claim in parse(text) if claim.judged and claim.erratum]
+    found: list[Mistake] = []
+    for entry in _toml(text).get("mistake", []):
+        said = {key: entry.pop(key, None) for key in ("claims", "says", "really", "ja")}
+        name = f"claims.toml: mistake {said['claims']}"
+        if entry or None in said.values() or len(said["ja"]) != 2:
+            raise ClaimsError(f"{name}: must have claims, says, really and ja, a pair, and no more")
+        own = []
+        for start in said["claims"].split():
+            begun = [c for c in wrong if f"{c.id}-".startswith(f"{start}-")]
+            if not begun:
+                raise ClaimsError(f"{name}: no erratum begins with {start}")
+            own += begun
+        found.append(Mistake(tuple(own), said["says"], said["really"], tuple(said["ja"])))
+    of = Counter(claim.id for mistake in found for claim in mistake.claims)
+    if stray := [claim.id for claim in wrong if of[claim.id] != 1]:
+        raise ClaimsError(f"claims.toml: not of one mistake: {', '.join(stray)}")
+    return tuple(sorted(found, key=lambda mistake: mistake.claims[0].document))
+
+
+def _toml(text: str) -> dict[str, Any]:
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ClaimsError(f"claims.toml is not TOML: {error}") from error
+
+
+_INHERITED = (
+    "section", "place", "concept", "origin", "call", "code", "at", "show", "dtype", "like",
+    "explanation",
+)  # fmt: skip
 _KEYS = (*_INHERITED[1:], "what", "printed", "true", *BY_FRAMEWORK, "without_gpu")
 
 
@@ -195,7 +279,9 @@ def _claims(
             raise ClaimsError(f"claims.toml: {name}: no key {key!r}; there are: {', '.join(_KEYS)}")
         if not isinstance(value, str):
             raise ClaimsError(f"claims.toml: {name}: {key} must be a string, got {value!r}")
-    here = {**above, **said}
+    other = {"call": "code", "code": "call"}
+    taken_over = {k: v for k, v in above.items() if other.get(k) not in said}
+    here = {**taken_over, **said}
     if "printed" in said or not inner:
         yield _claim(name, here, names)
     below = {key: here[key] for key in _INHERITED if key in here}
@@ -204,19 +290,31 @@ def _claims(
         yield from _claims(f"{name}-{key}", value, {**below, "what": key}, names)
 
 
+def _check_text(
+    wrong: Callable[[str], ClaimsError], entry: Mapping[str, Any], judged: bool, of_document: bool
+) -> None:
+    """What is claimed has to be of a document, of some origin, and computed in one way."""
+    if judged and not of_document:
+        raise wrong(f"the name must begin with a document and -, {', '.join(DOCUMENTS)}")
+    if "what" not in entry:
+        raise wrong("what is missing")
+    if ("call" in entry) == ("code" in entry):
+        raise wrong("call and code: one of them" if "call" in entry else "call is missing")
+    if judged and entry.get("origin") not in ORIGINS:
+        raise wrong(f"origin must be one of {', '.join(ORIGINS)}, got {entry.get('origin', '')!r}")
+    if not judged and ("like" not in entry or "true" in entry or "without_gpu" in entry):
+        raise wrong("printed is missing (or like, and no true text, of what is only shown)")
+    if "true" in entry and entry["origin"] == "derived":
+        raise wrong("what we derived is no mistake of the document: origin or true is wrong")
+
+
 def _claim(name: str, entry: Mapping[str, Any], names: Mapping[str, str]) -> Claim:
     def wrong(problem: str) -> ClaimsError:
         return ClaimsError(f"claims.toml: {name}: {problem}")
 
     judged = "printed" in entry
     of_document = name[:2] in {f"{key}-" for key in DOCUMENTS}
-    if judged and not of_document:
-        raise wrong(f"the name must begin with a document and -, {', '.join(DOCUMENTS)}")
-    for key in ("what", "call"):
-        if key not in entry:
-            raise wrong(f"{key} is missing")
-    if not judged and ("like" not in entry or "true" in entry or "without_gpu" in entry):
-        raise wrong("printed is missing (or like, and no true text, of what is only shown)")
+    _check_text(wrong, entry, judged, of_document)
     if entry.get("concept", in_columns()[0]) not in in_columns():
         raise wrong(str(UnknownNameError("concept", entry["concept"], in_columns())))
     show, dtype = entry.get("show", ""), entry.get("dtype", "float64")
@@ -225,8 +323,12 @@ def _claim(name: str, entry: Mapping[str, Any], names: Mapping[str, str]) -> Cla
     if dtype not in ("float64", "float32"):
         raise wrong(f"dtype must be 'float64' or 'float32', got {dtype!r}")
     own = {column: entry[key] for key, column in BY_FRAMEWORK.items() if key in entry}
+    if "code" in entry:
+        _check_code(wrong, entry, own)
     if ("true" in entry or own or "without_gpu" in entry) and "explanation" not in entry:
         raise wrong("an erratum, or a column that differs, needs an explanation")
+    if "code" in entry:
+        own |= dict.fromkeys((column for column in COLUMNS if column != PYTORCH), ABSENT)
     return Claim(
         id=name,
         document=name[0] if of_document else "",
@@ -235,7 +337,9 @@ def _claim(name: str, entry: Mapping[str, Any], names: Mapping[str, str]) -> Cla
         concept=entry.get("concept", ""),
         path=entry["path"],
         what=entry["what"],
-        call=entry["call"],
+        origin=entry["origin"] if judged else "",
+        call=entry.get("call", ""),
+        code=entry.get("code", "").strip(),
         at=entry.get("at", ""),
         show=show,
         dtype=dtype,
@@ -245,8 +349,22 @@ def _claim(name: str, entry: Mapping[str, Any], names: Mapping[str, str]) -> Cla
         own=own,
         without_gpu=entry.get("without_gpu"),
         explanation=entry.get("explanation", ""),
-        names=_check_call(name, entry["call"], names),
+        names=_check_call(name, entry["call"], names) if "call" in entry else {},
     )
+
+
+def _check_code(
+    wrong: Callable[[str], ClaimsError], entry: Mapping[str, Any], own: Mapping[str, str]
+) -> None:
+    """What a program in a claim has to be."""
+    try:
+        ast.parse(entry["code"])
+    except SyntaxError as error:
+        raise wrong(f"code must be Python: {error}") from error
+    if not entry.get("concept"):
+        raise wrong("concept is missing, and code names none")
+    if entry.get("show") or own.keys() - {PYTORCH}:
+        raise wrong("code is judged by what it prints in PyTorch: no show, numpy or jax")
 
 
 def _check_call(

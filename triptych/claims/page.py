@@ -11,8 +11,8 @@ import textwrap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from triptych.claims.book import Claim
-from triptych.claims.verdicts import ABSENT, Result, by_claim
+from triptych.claims.book import ABSENT, Claim
+from triptych.claims.verdicts import Result, by_claim
 from triptych.data import DOCUMENTS
 from triptych.names import DISPLAY_NAMES
 from triptych.source import differences, parse

@@ -7,7 +7,7 @@ from functools import cache
 from inspect import signature
 
 from triptych import data
-from triptych.claims.book import Claim, in_columns
+from triptych.claims.book import PYTORCH, Claim, in_columns
 from triptych.source import parse
 
 _PARTS = {
@@ -132,6 +132,10 @@ def program(claim: Claim, column: str = "torch_impl") -> str:
 
     For JAX, where the dtype is float64, inside of `with jax.enable_x64(True):`.
     """
+    if claim.program:
+        if column != PYTORCH:
+            raise AbsentError(f"{column} has no such program")
+        return claim.code
     transform = ForColumn(claim, column)
     calls = {name: transform.code(call) for name, call in claim.names.items()}
     call = transform.code(claim.call) + "".join(f"[{step!r}]" for step in statements(claim.at))

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from triptych.claims.book import Claim, claim
+from triptych.claims.book import ORIGINS, Claim, claim
 from triptych.claims.program import AbsentError, program
 from triptych.claims.verdicts import (
     DIFFERS,
@@ -76,7 +76,8 @@ def table(results: Sequence[Result], console: Console) -> None:
     legend = (
         f"{signs.holds} as printed   {signs.misprint} erratum: the document is wrong, "
         f"{signs.erratum} this is true   {signs.differs} differs: this column has another way   "
-        f"{signs.wrong} WRONG: unexpected"
+        f"{signs.wrong} WRONG: unexpected   (stated) said in words, its outcome stands here   "
+        "(derived) by us, from the document's program or data"
     )
     console.print(_folded(legend, width, "dim"))
 
@@ -111,7 +112,10 @@ def _section(rows: Sequence[Sequence[Result]], width: int, signs: _Signs) -> Tab
         shown = Text(claim.id, style=_style(verdict))
         what = Text(claim.what)
         cells = [Text("\n").join([shown, what])] if narrow else [shown, what]
-        cells.append(_printed(claim, verdict, signs))
+        printed = _printed(claim, verdict, signs)
+        if claim.origin != "printed":
+            printed.append(f" ({claim.origin})", style="not strike dim default")
+        cells.append(printed)
         cells += [_result(r, signs) for r in row] if wide else [_results(row, signs)]
         grid.add_row(*cells, *([Text(verdict, style=_style(verdict))] if wide else []))
     return grid
@@ -141,6 +145,7 @@ def explain(name: str, console: Console, results: Sequence[Result] = ()) -> None
         ("document", f"{found.source}: {DOCUMENTS[found.document]}"),
         ("claim", found.phrase),
         ("printed", _printed(found, verdict, signs)),
+        ("origin", ORIGINS[found.origin]),
     ]
     if found.true is not None:
         facts.append(("true", found.true))
@@ -185,6 +190,9 @@ def _reproduction(claim: Claim, names: Sequence[str]) -> tuple[str, list[str]]:
         heading += f" (or with {others} in place of {name})"
     if "jax_impl" in able and claim.dtype == "float64":
         heading += "; for jax_impl say `jax.config.update('jax_enable_x64', True)` before"
+    if claim.program:
+        line = [f"# then: line {claim.at} of what it prints, from 0"] if claim.at else []
+        return f"{heading}:", [*program(claim, name).splitlines(), *line]
     *lines, value = program(claim, name).splitlines()
     code = [*lines, f"print({value})"]
     return f"{heading}:", [*code, f"# then: {claim.show}"] if claim.show else code
@@ -232,6 +240,8 @@ def _results(row: Sequence[Result], signs: _Signs) -> Text:
     lines = []
     for r in row:
         line = _result(r, signs)
+        if r.verdict in (ERRATUM, WRONG):
+            line.append(f" {r.verdict}")
         line.append(f" {DISPLAY_NAMES[r.column]}", style="not bold dim default")
         lines.append(line)
     return Text("\n").join(lines)

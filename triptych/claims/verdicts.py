@@ -8,8 +8,10 @@ A framework is imported when its column is asked for.
 
 import contextlib
 import inspect
+import io
 import re
 import tempfile
+import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from numbers import Real
@@ -19,20 +21,25 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from triptych import data
-from triptych.claims.book import REDUCERS, Claim, claims, in_columns
+from triptych.claims.book import (
+    ABSENT,
+    PYTORCH,
+    REDUCERS,
+    Claim,
+    claims,
+    in_columns,
+)
 from triptych.claims.program import AbsentError, ForColumn, statements
 from triptych.column import Column, missing
 from triptych.names import COLUMNS, DISPLAY_NAMES, UnknownNameError
 
 HOLDS, DIFFERS, ERRATUM, WRONG, MISSING = "holds", "differs", "erratum", "WRONG", "not installed"
 """HOLDS: the column gives what is printed. DIFFERS: it gives what claims.toml says of this column.
-ERRATUM: it gives what claims.toml says is true, and the document is wrong. WRONG: it gives anything
+ERRATUM: it gives what claims.toml says is true, and the document is wrong; a column that lacks the
+function or class differs there too. WRONG: it gives anything
 else. MISSING: the framework is not installed."""
 SHOWN = "shown"
 """In the place of a verdict, of a value that no document prints."""
-
-ABSENT = "none"
-"""The text of a column that lacks the function or class."""
 
 
 class Result(NamedTuple):
@@ -60,6 +67,8 @@ class _Runner:
     def value(self, claim: Claim) -> Any:
         """What the claim is about; if that is an exception, the exception; or the text ABSENT."""
         try:
+            if claim.program:
+                return self.printed(claim)
             with self.precision(claim.dtype), tempfile.TemporaryDirectory() as folder:
                 value = self.call(claim, claim.call, folder)
                 for step in statements(claim.at):
@@ -72,6 +81,17 @@ class _Runner:
 
     def precision(self, dtype: str) -> contextlib.AbstractContextManager[None]:
         return self.column.precision(dtype)
+
+    def printed(self, claim: Claim) -> str:
+        """What a claim's program prints; the line that is asked for."""
+        if self.column.name != PYTORCH:
+            return ABSENT
+        said = io.StringIO()
+        with contextlib.redirect_stdout(said), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            exec(claim.code, {"__name__": claim.id})
+        lines = said.getvalue().rstrip("\n").split("\n")
+        return "\n".join(lines) if claim.at == "" else lines[int(claim.at)]
 
     def call(self, claim: Claim, call: str, folder: str) -> Any:
         key = (call, claim.dtype)
@@ -188,17 +208,25 @@ def _check(claim: Claim, column: str, runner: _Runner | None) -> Result:
     as_printed = claim.printed in (text, written(value, claim.printed))
     if text != expected or as_printed != (expected == claim.printed):
         verdict = WRONG
-    elif claim.erratum:
+    elif claim.erratum and text != ABSENT:
         verdict = WRONG if as_printed else ERRATUM
     else:
         verdict = HOLDS if as_printed else DIFFERS
     return Result(claim, column, text, expected, verdict, message)
 
 
+_IN_SHORT = {
+    "printed": "printed there",
+    "stated": "said there in words",
+    "derived": "derived by us",
+}
+
+
 def summary(results: Sequence[Result]) -> str:
     """The results in one line: how many claims, how many hold, how many are errata, what failed."""
     rows = [row for row in by_claim(results).values() if overall(row) != MISSING]
     verdicts = Counter(overall(row) for row in rows)
+    origins = Counter(row[0].claim.origin for row in rows)
     absent = dict.fromkeys(DISPLAY_NAMES[r.column] for r in results if r.verdict == MISSING)
     names = dict.fromkeys(DISPLAY_NAMES[r.column] for r in results if r.verdict != MISSING)
     wrong = [f"{r.claim.id} in {DISPLAY_NAMES[r.column]}" for r in results if r.verdict == WRONG]
@@ -206,6 +234,7 @@ def summary(results: Sequence[Result]) -> str:
         f"{len(rows)} claims in {', '.join(names) or 'no column'}: "
         f"{verdicts[HOLDS]} hold, {verdicts[DIFFERS]} have another answer in some column, "
         f"{verdicts[ERRATUM]} are mistakes of the documents",
+        ", ".join(f"{origins[key]} {words}" for key, words in _IN_SHORT.items()),
         *([f"not installed: {', '.join(absent)}"] if absent else []),
         f"{verdicts[WRONG]} WRONG: {', '.join(wrong)}" if wrong else "no surprise",
     ]
@@ -222,6 +251,7 @@ def as_records(results: Iterable[Result]) -> list[dict[str, Any]]:
             "section": r.claim.section,
             "claim": r.claim.phrase,
             "dtype": r.claim.dtype,
+            "origin": r.claim.origin,
             "printed": r.claim.printed,
             "true": r.claim.true,
             "column": r.column,
