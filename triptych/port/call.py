@@ -5,6 +5,7 @@ return, by automatic differentiation how it depends on what they were given, and
 they leave. A framework is imported when one of its functions is to be called, and not before.
 """
 
+import dataclasses
 import math
 from collections.abc import Callable, Mapping, Sequence
 from itertools import combinations
@@ -27,8 +28,10 @@ from triptych.port.sides import (
     takes_params,
 )
 from triptych.port.state import paired
+from triptych.port.taps import Tap, compare_taps, modules, source
 from triptych.port.values import Leaves, eps, is_array, is_float, to_numpy, walk
 from triptych.port.verdict import Entry, Given, Rule, judge, worst
+from triptych.port.weights import compare_weights, leaves
 
 Function = Callable[..., Any]
 Functions = Function | Sequence[Function] | Mapping[str, Function] | None
@@ -70,6 +73,8 @@ def compare(
     gradients: bool = True,
     float64: bool = True,
     state: bool | None = None,
+    taps: Mapping[str, str] | Sequence[str] | bool = False,
+    weights: Any = None,
     numpy_argnums: int | tuple[int, ...] | None = None,
 ) -> Report:
     """What parts functions of different frameworks: nothing, rounding, or a mistake.
@@ -114,6 +119,11 @@ def compare(
             beyond cannot be told.
         state: whether JAX and NumPy functions return (output, state); None looks whether the second
             of two has the names of the module's buffers, or Flax's "batch_stats".
+        taps: the layers to compare one by one, to see where it begins (`triptych.port.taps`): True
+            for all, a list of the original's names, or a dict from them to the port's. The first
+            port is held against the original.
+        weights: the port's own parameters, nested as it has them (Flax variables, an Equinox
+            module): they are held against the original's first, key by key.
         numpy_argnums: the NumPy functions return (value, gradients) as
             `jax.value_and_grad(f, argnums)` does, by the arguments with these numbers.
 
@@ -128,8 +138,26 @@ def compare(
     for name, number in (("bound", bound), ("absolute", absolute)):
         _check_number(name, number)
     call = _call(sides, arguments, dict(kwargs or {}), fixed, gradients, state, numpy_argnums)
+    call = call._replace(taps=_tap_names(sides, taps))
     comparison = _Comparison(sides, call, ignore, bound, absolute, gradients)
-    return comparison.report(float64 and bound is None)
+    report = comparison.report(float64 and bound is None, taps)
+    return report if weights is None else _weighed(report, sides, call, weights)
+
+
+def _weighed(report: Report, sides: list[Side], call: Call, given: Any) -> Report:
+    """The report with the weights before all else."""
+    original: Any = call.arguments[0] if call.arguments else {}
+    first = sides[0].function
+    if is_module(first):
+        original = first.state_dict()
+    rows = compare_weights(leaves(original), leaves(given))
+    pair = (sides[1].label, sides[0].label)
+    wrong = [
+        Entry(f"weight {row.name or row.partner}", "mistake", pair, math.inf, None, None, row.words)
+        for row in rows
+        if not row.right
+    ]
+    return dataclasses.replace(report, weights=tuple(rows), entries=(*wrong, *report.entries))
 
 
 class _Comparison:
@@ -165,11 +193,7 @@ class _Comparison:
     def derived(self, found: list[tuple[Ran, Leaves]]) -> list[tuple[Ran, Leaves]]:
         """With the gradients, where two functions have them."""
         pulls = [ran for ran, _ in found if ran.pull]
-        still = {name for ran, _ in found for name in ran.given_back}
-        cotangents = cotangents_of(
-            {name: x for name, x in found[0][0].outputs.items() if name not in still},
-            self.rule.low,
-        )
+        cotangents = self._cotangents(found)
         if not (self.gradients and self.call.by and cotangents and len(pulls) > 1):
             return found
         derived = []
@@ -179,7 +203,14 @@ class _Comparison:
             derived.append((ran, self._untied(gradients)))
         return derived
 
-    def report(self, float64: bool) -> Report:
+    def _cotangents(self, found: list[tuple[Ran, Leaves]]) -> dict[str, np.ndarray]:
+        still = {name for ran, _ in found for name in ran.given_back}
+        return cotangents_of(
+            {name: x for name, x in found[0][0].outputs.items() if name not in still},
+            self.rule.low,
+        )
+
+    def report(self, float64: bool, taps: Mapping[str, str] | Sequence[str] | bool) -> Report:
         """Run, compare, and say why."""
         own = self.run("own")
         structure = self._structure(own)
@@ -194,7 +225,28 @@ class _Comparison:
         low, wide = (other, own) if self.double else (own, other)
         entries = self.entries(own, low, wide, rule)
         self._note(own)
-        return Report(tuple(entries), tuple(self.notes))
+        report = Report(tuple(entries), tuple(self.notes))
+        if taps:
+            found = self._taps(taps, wide, rule, report.agrees)
+            report = dataclasses.replace(report, taps=tuple(found), notes=tuple(self.notes))
+        return report
+
+    def _taps(
+        self,
+        chosen: Mapping[str, str] | Sequence[str] | bool,
+        wide: list[tuple[Ran, Leaves]] | None,
+        rule: Rule,
+        agrees: bool,
+    ) -> list[Tap]:
+        """Every layer of the original beside its partner in the first port."""
+        if wide is None:
+            self.notes.append(f"no taps: they need float64, {rule.why}")
+            return []
+        original, port = (source(side, self.call) for side in self.sides[:2])
+        derived = self.gradients and bool(self.call.by)
+        cotangents = self._cotangents(wide) if derived else None
+        chosen = (chosen,) if isinstance(chosen, str) else chosen
+        return compare_taps(original, port, chosen, cotangents, rule, agrees=agrees)
 
     def _other(self, wanted: bool, derive: bool) -> tuple[list[tuple[Ran, Leaves]] | None, Rule]:
         """The run in the other precision, and how to judge by it."""
@@ -357,6 +409,16 @@ def tied(sides: list[Side], call: Call) -> list[list[str]]:
         if sum(name in given for name in names) > 1
         and all(np.array_equal(given[names[0]], given[n]) for n in names if n in given)
     ]
+
+
+def _tap_names(
+    sides: list[Side], taps: Mapping[str, str] | Sequence[str] | bool
+) -> tuple[str, ...]:
+    if taps is True:
+        return tuple(modules(sides[0])) if sides[0].framework == "torch" else ()
+    if isinstance(taps, Mapping):
+        return (*taps.keys(), *taps.values())
+    return (taps,) if isinstance(taps, str) else tuple(taps or ())
 
 
 # What was given

@@ -88,45 +88,119 @@ def narrow_parts(jaxpr: Any) -> Iterator[tuple[Place, str]]:
                 break
 
 
-def evaluate(
-    closed: Any,
-    arguments: Sequence[Any],
-    *,
-    visit: Callable[[Any, Any], Any] = lambda _, value: value,
-    widened: Sequence[str] = (),
-) -> list[Any]:
-    """Run the operations in order.
+class Step(NamedTuple):
+    """One operation of a program, and where its values lie."""
+
+    equation: Any
+    """None for what unrolling a loop adds: slices and stacks."""
+    run: Callable[..., list[Any]] | None
+    ins: tuple[int, ...]
+    outs: tuple[int, ...]
+    scope: str
+    line: str
+
+
+class Program(NamedTuple):
+    """A jaxpr as one list of steps: calls are inlined, short loops unrolled if asked for."""
+
+    steps: list[Step]
+    constants: dict[int, Any]
+    arguments: list[int]
+    results: list[int]
+
+
+def program(closed: Any, unroll: int = 0) -> Program:
+    """The steps of a jaxpr.
 
     Args:
-        closed: the program, of `trace`.
+        closed: of `trace`.
+        unroll: a `scan` of at most so many steps is taken apart as well.
+    """
+    found = Program([], {}, [], [])
+    count = iter(range(2**62))
+
+    def constant(value: Any) -> int:
+        slot = next(count)
+        found.constants[slot] = value
+        return slot
+
+    def step(equation: Any, run: Any, ins: Sequence[int], made: int, at: tuple[str, str]) -> Any:
+        outs = tuple(next(count) for _ in range(made))
+        found.steps.append(Step(equation, run, tuple(ins), outs, *at))
+        return list(outs)
+
+    def enter(
+        jaxpr: Any, consts: Sequence[Any], given: Sequence[int], at: tuple[str, str]
+    ) -> list[int]:
+        known = dict(zip(jaxpr.constvars, map(constant, consts), strict=True))
+        known.update(zip(jaxpr.invars, given, strict=True))
+
+        def slot(atom: Any) -> int:
+            return constant(atom.val) if hasattr(atom, "val") else int(known[atom])
+
+        for equation in jaxpr.eqns:
+            ins = [slot(atom) for atom in equation.invars]
+            here = place(equation)
+            at_here = "/".join(filter(None, (at[0], here.scope))), here.line or at[1]
+            inner = equation.params.get(INLINED.get(str(equation.primitive), ""))
+            if inner is not None:
+                body, held = getattr(inner, "jaxpr", inner), getattr(inner, "consts", ())
+                outs = enter(body, held, ins, at_here)
+            elif str(equation.primitive) == "scan" and equation.params["length"] <= unroll:
+                outs = scan(equation.params, ins, at_here)
+            else:
+                outs = step(equation, None, ins, len(equation.outvars), at_here)
+            known.update(zip(equation.outvars, outs, strict=True))
+        return [slot(atom) for atom in jaxpr.outvars]
+
+    def scan(params: dict[str, Any], ins: Sequence[int], at: tuple[str, str]) -> list[int]:
+        body, consts, carried = params["jaxpr"], params["num_consts"], params["num_carry"]
+        carry, stacked = list(ins[consts : consts + carried]), ins[consts + carried :]
+        order = range(params["length"])[:: -1 if params["reverse"] else 1]
+        rows: dict[int, list[int]] = {}
+        for i in order:
+            parts = step(None, lambda *x, i=i: [v[i] for v in x], stacked, len(stacked), at)
+            outs = enter(body.jaxpr, body.consts, [*ins[:consts], *carry, *parts], at)
+            carry, rows[i] = outs[:carried], outs[carried:]
+        columns = zip(*(rows[i] for i in sorted(rows)), strict=True)
+        return [*carry, *(step(None, _stack, slots, 1, at)[0] for slots in columns)]
+
+    found.arguments.extend(next(count) for _ in closed.jaxpr.invars)
+    found.results.extend(enter(closed.jaxpr, closed.consts, found.arguments, ("", "")))
+    return found
+
+
+def _stack(*rows: Any) -> list[Any]:
+    return [importlib.import_module("jax.numpy").stack(rows)]
+
+
+def evaluate(
+    found: Program,
+    arguments: Sequence[Any],
+    *,
+    visit: Callable[[int, Any], Any] = lambda _, value: value,
+    widened: Sequence[str] = (),
+) -> list[Any]:
+    """Run the steps in order.
+
+    Args:
+        found: the program.
         arguments: the leaves of its argument.
-        visit: is given each operation and each of its values; what it returns takes its place.
+        visit: is given each slot and its value; what it returns takes its place.
         widened: the dtypes that are to be float64 wherever the program says them.
     """
-    return _run(closed.jaxpr, closed.consts, arguments, visit, frozenset(widened))
-
-
-def _run(
-    jaxpr: Any, consts: Sequence[Any], arguments: Sequence[Any], visit: Any, widened: frozenset[str]
-) -> list[Any]:
-    known: dict[Any, Any] = {}
-
-    def read(atom: Any) -> Any:
-        return atom.val if hasattr(atom, "val") else known[atom]
-
-    known.update(zip(jaxpr.constvars, consts, strict=True))
-    known.update(zip(jaxpr.invars, arguments, strict=True))
-    for equation in jaxpr.eqns:
-        values = [read(atom) for atom in equation.invars]
-        inner = equation.params.get(INLINED.get(str(equation.primitive), ""))
-        if inner is not None:
-            consts = getattr(inner, "consts", ())
-            results = _run(getattr(inner, "jaxpr", inner), consts, values, visit, widened)
+    values = dict(found.constants)
+    values.update(zip(found.arguments, arguments, strict=True))
+    for step in found.steps:
+        given = [values[slot] for slot in step.ins]
+        if step.equation is None:
+            assert step.run is not None
+            made = step.run(*given)
         else:
-            results = _bind(equation, values, widened)
-            results = [visit(equation, value) for value in results]
-        known.update(zip(equation.outvars, results, strict=True))
-    return [read(atom) for atom in jaxpr.outvars]
+            made = _bind(step.equation, given, frozenset(widened))
+        for slot, value in zip(step.outs, made, strict=True):
+            values[slot] = visit(slot, value)
+    return [values[slot] for slot in found.results]
 
 
 def _bind(equation: Any, values: list[Any], widened: frozenset[str]) -> list[Any]:
@@ -141,8 +215,8 @@ def _bind(equation: Any, values: list[Any], widened: frozenset[str]) -> list[Any
                 value if _dtype(value) == str(atom.aval.dtype) else value.astype(atom.aval.dtype)
                 for value, atom in zip(values, equation.invars, strict=True)
             ]
-    functions, params = equation.primitive.get_bind_params(params)
-    found = equation.primitive.bind(*functions, *values, **params)
+    params = equation.primitive.get_bind_params(params)
+    found = equation.primitive.bind(*values, **params)
     return list(found) if equation.primitive.multiple_results else [found]
 
 

@@ -80,6 +80,8 @@ class Call(NamedTuple):
     """Whether functions return (output, state); None: where the second part has buffers' names."""
     buffers: tuple[str, ...]
     """The names of the module's buffers."""
+    taps: tuple[str, ...] = ()
+    """The names that a dict of values on the way may have."""
 
     def filled(self, leaves: Leaves) -> tuple[list[Any], dict[str, Any]]:
         """The arguments with these arrays."""
@@ -95,6 +97,7 @@ class Call(NamedTuple):
 
     def parted(self, result: Any) -> tuple[Any, Any]:
         """The output and the state that a function of JAX or NumPy returns."""
+        result, _ = self.tapped(result)
         pair = isinstance(result, tuple) and len(result) == 2 and not hasattr(result, "_fields")
         if not pair or self.state is False:
             return result, None
@@ -102,10 +105,33 @@ class Call(NamedTuple):
             return result
         return result, None
 
+    def tapped(self, result: Any) -> tuple[Any, dict[str, Any]]:
+        """What a function returns, and the {name: array} of values on the way at its end."""
+        if not isinstance(result, tuple) or len(result) < 2 or hasattr(result, "_fields"):
+            return result, {}
+        *rest, last = result
+        if not isinstance(last, Mapping) or not last:
+            return result, {}
+        if "intermediates" in last:  # of Flax
+            more = {key: value for key, value in last.items() if key != "intermediates"}
+            rest += [more] if more else []
+            found = dict(walk(last["intermediates"], ""))
+            found = {".".join(re.findall(r"\w+", n)[:-2]): x for n, x in found.items()}
+        elif self.taps and {words(str(key)) for key in last} <= {*map(words, self.taps)}:
+            found = {str(key): value for key, value in last.items()}
+        else:
+            return result, {}
+        return (rest[0] if len(rest) == 1 else tuple(rest)), found
+
     def _is_state(self, value: Mapping[str, Any]) -> bool:
         return "batch_stats" in value or bool(
             self.buffers and value and {*map(str, value)} <= {*self.buffers}
         )
+
+
+def words(name: str) -> tuple[str, ...]:
+    """The words of a name: "encoder/blocks_0" and "encoder.blocks.0" have the same."""
+    return tuple(re.findall(r"[a-z]+|\d+", name.lower()))
 
 
 def is_module(function: Any) -> bool:
@@ -421,24 +447,30 @@ def _run_jax(side: Side, call: Call, arrays: Leaves, precision: str, derive: boo
         casts, reached = "", 2.0**-52 if precision == "wide" else 0.0
         if precision == "wide":
             function, reached, casts = _widened_jax(function, leaves)
-        results, kept = function(leaves)
+        # the user's own precision runs as it is written, the other as one compiled program
+        results, kept = function(leaves) if precision == "own" else _compiled(function, leaves)
         values = outputs(side.label, results)
         state = _leaves(kept)
 
     def pull(cotangents: Cotangents) -> Leaves:
         with x64(precision == "wide" or needed):
 
-            def of_floats(floats: Leaves) -> Leaves:
-                found = dict(walk(function(leaves | floats)[0], "output"))
-                return {name: found[name] for name in cotangents if is_jax(found[name])}
+            def pulled(given: tuple[Leaves, Leaves, Leaves]) -> Leaves:
+                fixed, floats, drawn = given
 
+                def of_floats(floats: Leaves) -> Leaves:
+                    found = dict(walk(function(fixed | floats)[0], "output"))
+                    return {name: found[name] for name in cotangents if is_jax(found[name])}
+
+                primal, vjp = jax.vjp(of_floats, floats)
+                shaped = {n: drawn[n].astype(x.dtype).reshape(x.shape) for n, x in primal.items()}
+                return dict(vjp(shaped)[0])
+
+            floats = {name: leaves[name] for name in call.by}
+            fixed = {name: leaf for name, leaf in leaves.items() if name not in floats}
             # JAX's cotangents and gradients of complex numbers are the conjugates of PyTorch's
-            primal, vjp = jax.vjp(of_floats, {name: leaves[name] for name in call.by})
-            drawn = {
-                name: np.conj(cotangents[name]).astype(x.dtype).reshape(x.shape)
-                for name, x in primal.items()
-            }
-            (found,) = vjp({name: to_jax(x) for name, x in drawn.items()})
+            drawn = {name: to_jax(np.conj(x)) for name, x in cotangents.items()}
+            found = _compiled(pulled, (fixed, floats, drawn))
             return {
                 name: np.conj(to_numpy(found[name]))
                 if arrays[name].dtype.kind == "c"
@@ -447,6 +479,25 @@ def _run_jax(side: Side, call: Call, arrays: Leaves, precision: str, derive: boo
             }
 
     return Ran(values, state, pull if derive else None, reached, casts)
+
+
+def _compiled(function: Callable[[Any], Any], given: Any) -> Any:
+    """What a function gives, compiled as one: a program for each operation takes far longer.
+
+    A function that looks at values, as a branch in Python does, runs as it is.
+    """
+    jax: Any = importlib.import_module("jax")
+    kept: list[Any] = []
+
+    def arrays(given: Any) -> Leaves:
+        kept[:] = [function(given)]
+        return {name: leaf for name, leaf in walk(kept[0], "") if is_jax(leaf)}
+
+    try:
+        found = jax.jit(arrays)(given)
+    except Exception:  # the user's own errors come up once more, without jit in their way
+        return function(given)
+    return fill(kept[0], "", found)
 
 
 def jax_function(side: Side, call: Call) -> Callable[[Leaves], tuple[Any, Any]]:
@@ -473,32 +524,20 @@ def _widened_jax(
         return function, 2.0**-52, ""
 
     def widened(given: Leaves) -> Any:
-        program, tree = jaxpr.trace(function, given)
+        again, tree = jaxpr.trace(function, given)
         flat = jax.tree_util.tree_leaves(given)
-        made = jaxpr.evaluate(program, flat, widened=("float32", "complex64"))
+        made = jaxpr.evaluate(jaxpr.program(again), flat, widened=("float32", "complex64"))
         return jax.tree_util.tree_unflatten(tree, made)
 
+    # what stands in a loop, a branch or a custom derivative keeps its dtype
+    outer = {jaxpr.place(step.equation) for step in jaxpr.program(closed).steps}
     inner = [
         (where, dtype)
         for where, dtype in found
-        if dtype not in ("float32", "complex64") or _is_inner(closed.jaxpr, where)
+        if dtype not in ("float32", "complex64") or where not in outer
     ]
     said = "; ".join(dict.fromkeys(f"JAX's {where} makes {dtype}" for where, dtype in inner))
     return widened, max([2.0**-52, *(eps(dtype) for _, dtype in inner)]), said
-
-
-def _is_inner(program: Any, where: jaxpr.Place) -> bool:
-    """Whether an operation stands in a loop, a branch or a custom derivative."""
-    return not any(jaxpr.place(equation) == where for equation in _outer(program))
-
-
-def _outer(program: Any) -> Iterator[Any]:
-    for equation in program.eqns:
-        inner = equation.params.get(jaxpr.INLINED.get(str(equation.primitive), ""))
-        if inner is None:
-            yield equation
-        else:
-            yield from _outer(getattr(inner, "jaxpr", inner))
 
 
 def x64(needed: bool) -> contextlib.AbstractContextManager[Any]:

@@ -170,12 +170,8 @@ def _by_float64(
         apart = np.where(_equal(A, B), 0.0, np.abs(A - B))
         errors = [_largest(a - A), _largest(b - B)]
         error = max(*errors, _largest(a - b))
-        limit = math.sqrt(rule.reached / rule.low) * error
-        floor = FLOOR * rule.reached * np.maximum(np.abs(A), np.abs(B))
-        if not b.any() and not a.any():  # zero in both, as a gradient that cancels
-            floor = np.maximum(floor, FLOOR * rule.reached * rule.scale)
-        ratios = apart / np.maximum(limit, floor)
-        ratios = np.where(apart == 0, 0.0, ratios)
+    zero = not b.any() and not a.any()  # in both, as a gradient that cancels
+    ratios = _ratios(A, B, error, rule if zero else rule._replace(scale=0.0))
     where = _index(ratios)
     ratio = float(ratios[where])
     size = _largest(B)
@@ -194,6 +190,21 @@ def _by_float64(
         distance,
         **more,
     )
+
+
+def _ratios(A: np.ndarray, B: np.ndarray, error: float, rule: Rule) -> np.ndarray:  # noqa: N803
+    """|A - B| over the limit, entry by entry."""
+    with np.errstate(all="ignore"):
+        apart = np.where(_equal(A, B), 0.0, np.abs(A - B))
+        limit = math.sqrt(rule.reached / rule.low) * error
+        floor = FLOOR * rule.reached * np.maximum(np.maximum(np.abs(A), np.abs(B)), rule.scale)
+        return np.where(apart == 0, 0.0, apart / np.maximum(limit, floor))
+
+
+def excess(A: np.ndarray, B: np.ndarray, error: float, rule: Rule) -> float:  # noqa: N803
+    """max |A - B| over the limit, of results in float64: a mistake above 1; NaN counts as one."""
+    ratios = _ratios(A, B, error, rule._replace(scale=0.0))
+    return float(np.max(np.nan_to_num(ratios, nan=np.inf, posinf=np.inf), initial=0.0))
 
 
 def _exact(entry: Any, a: np.ndarray, b: np.ndarray, A: Any, B: Any) -> Entry:  # noqa: N803

@@ -73,6 +73,7 @@ def test_a_loss_in_three_frameworks(dtype: Any) -> None:
     assert list(assert_agree(*draw(dtype), torch=torch_loss, numpy=numpy_loss)) == ["output"]
 
 
+@pytest.mark.slow
 @DTYPES
 def test_gradients_that_a_numpy_function_returns(dtype: Any) -> None:
     def wrong(w: Any, x: Any, t: Any) -> Any:
@@ -155,6 +156,7 @@ def test_a_module_without_parameters_takes_its_inputs_alone() -> None:
     ]
 
 
+@pytest.mark.slow
 def test_buffers_are_given_but_have_no_gradient() -> None:
     def of_jax(p: Any, x: Any, mean: Any = None) -> Any:
         mean = p["running_mean"] if mean is None else mean
@@ -179,6 +181,7 @@ def test_buffers_are_given_but_have_no_gradient() -> None:
     assert np.array_equal(params["running_mean"], draw()[0][0])
 
 
+@pytest.mark.slow
 def test_tied_weights_under_one_name_or_two() -> None:
     class Tied(torch.nn.Module):  # type: ignore[name-defined, misc]
         def __init__(self) -> None:
@@ -222,6 +225,7 @@ def test_float64_needs_nothing_of_the_user() -> None:
     assert max(found.values()) < 16  # of float64, so nothing was cut
 
 
+@pytest.mark.slow
 def test_arrays_of_any_framework_are_arguments() -> None:
     """As a module's `state_dict` has them; what is given keeps its bits and its graph."""
     w, x, t = draw()
@@ -234,6 +238,7 @@ def test_arrays_of_any_framework_are_arguments() -> None:
     assert assert_agree(*coarse, torch=torch_loss, jax=jax_loss)["output"] < 16
 
 
+@pytest.mark.slow
 def test_a_port_with_parameters_of_another_form() -> None:
     """Transposed and nested, as other libraries keep them: the difference is wrapped away."""
     model = torch.nn.Linear(3, 2)
@@ -255,6 +260,7 @@ def test_a_port_with_parameters_of_another_form() -> None:
     assert any("port(convert(params), x)" in note for note in error.value.__notes__)
 
 
+@pytest.mark.slow
 def test_structures_of_arguments_and_outputs() -> None:
     def of_torch(params: Any, rows: Any) -> Any:
         y = torch.tanh(params["layers"][0]["w"][rows] * params["scale"])
@@ -287,6 +293,7 @@ def test_an_argument_that_is_not_used_has_gradient_zero() -> None:
     assert assert_agree(*draw()[:2], torch=of_torch, jax=of_jax)["gradient by unused"] == 0
 
 
+@pytest.mark.slow
 def test_equal_infinities_agree_and_do_not_hide_the_rest() -> None:
     def of_torch(x: Any) -> Any:
         return torch.where(x < 0, -torch.inf, x)
@@ -302,6 +309,7 @@ def test_equal_infinities_agree_and_do_not_hide_the_rest() -> None:
         assert_agree(x, torch=of_torch, jax=lambda x: jnp.maximum(x, -0.0))
 
 
+@pytest.mark.slow
 def test_rounding_about_zero_is_no_mistake() -> None:
     # softmax does not depend on a shift: the derivative is 0 but for rounding
     def of_torch(shift: Any, x: Any) -> Any:
@@ -376,7 +384,13 @@ MISTAKES: dict[str, tuple[Callable[..., Any], str]] = {
 }
 
 
-@pytest.mark.parametrize("mistake", MISTAKES)
+@pytest.mark.parametrize(
+    "mistake",
+    [
+        pytest.param(name, marks=[] if name in ("wrong sign", "detached") else pytest.mark.slow)
+        for name in MISTAKES
+    ],
+)
 def test_a_mistake_is_caught_and_named(mistake: str) -> None:
     function, words = MISTAKES[mistake]
     wrong = jax.jit(function)
@@ -387,6 +401,7 @@ def test_a_mistake_is_caught_and_named(mistake: str) -> None:
         assert_agree(*draw(), jax=wrong, numpy=numpy_loss, torch=torch_loss)
 
 
+@pytest.mark.slow
 def test_a_detached_pytorch_output_has_gradient_zero() -> None:
     def detached(w: Any, x: Any, t: Any) -> Any:
         return torch_loss(w.detach(), x.detach(), t.detach())
@@ -398,12 +413,14 @@ def test_a_detached_pytorch_output_has_gradient_zero() -> None:
         assert [*assert_agree(*draw(), jax=jax_loss, torch=wrong, gradients=False)] == ["output"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
 def test_gradients_where_the_caller_has_switched_them_off(mode: Any) -> None:
     with mode():
         assert "gradient by w" in assert_agree(*draw(), torch=torch_loss, jax=jax_loss)
 
 
+@pytest.mark.slow
 def test_exact_and_approximate_gelu() -> None:
     params = {name: p.numpy() for name, p in mlp().state_dict().items()}
     x = np.random.default_rng(0).normal(size=(5, 4)).astype(np.float32)
@@ -422,6 +439,7 @@ def test_nan_in_both_agrees_and_in_one_does_not() -> None:
         assert_agree(x, torch=of_torch, jax=lambda x: jnp.log(jnp.abs(x)), **loose)
 
 
+@pytest.mark.slow
 def test_a_transposed_gradient_of_a_square_output_is_caught() -> None:
     # a cotangent of ones would let it pass
     def of_torch(w: Any) -> Any:
@@ -436,6 +454,7 @@ def test_a_transposed_gradient_of_a_square_output_is_caught() -> None:
         assert_agree(draw()[0], torch=of_torch, jax=of_jax)
 
 
+@pytest.mark.slow
 def test_integers_must_be_equal_whatever_the_bound() -> None:
     def of_torch(x: Any, rows: Any) -> Any:
         return torch.sum(x), torch.argmax(x, dim=1) + rows

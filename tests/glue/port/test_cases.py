@@ -37,6 +37,7 @@ def _seed() -> None:
 # Right ports that looked wrong
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", [0, 1])
 def test_cotangents_are_no_ones_arguments(seed: int) -> None:
     """With x as the cotangent the gradient of a normalisation by x vanishes."""
@@ -94,6 +95,7 @@ def attention(p: Any, x: Any) -> Any:
     return jax.nn.softmax(q @ k.swapaxes(-1, -2) / 8**0.5, -1) @ v
 
 
+@pytest.mark.slow
 def test_a_gradient_that_is_zero_but_for_rounding() -> None:
     model = Attention()
     report = compare(model.state_dict(), drawn(2, 5, 8), torch=model, jax=attention)
@@ -101,6 +103,7 @@ def test_a_gradient_that_is_zero_but_for_rounding() -> None:
     assert report.distances["gradient by params['k.bias']"] > 1000
 
 
+@pytest.mark.slow
 def test_tied_weights_with_the_state_dict() -> None:
     class Tied(torch.nn.Module):  # type: ignore[name-defined, misc]
         def __init__(self) -> None:
@@ -172,6 +175,7 @@ def test_a_large_entry_hides_no_other(mask: float) -> None:
     assert compare(x, torch=of_torch, jax=of_jax(1.0)).verdict == "equal bits"
 
 
+@pytest.mark.slow
 def test_columns_of_unlike_scale() -> None:
     report = compare(
         drawn(5, 4),
@@ -259,6 +263,7 @@ def test_the_state_by_hand() -> None:
 # What was refused
 
 
+@pytest.mark.slow
 def test_bfloat16() -> None:
     model = torch.nn.Linear(4, 3).bfloat16()
     x = torch.from_numpy(drawn(2, 4)).bfloat16()
@@ -271,6 +276,7 @@ def test_bfloat16() -> None:
     assert report.verdict == "mistake"
 
 
+@pytest.mark.slow
 def test_an_argument_without_derivative() -> None:
     def port(logits: Any, y: Any, w: Any) -> Any:
         nll = -jnp.take_along_axis(jax.nn.log_softmax(logits), y[:, None], 1)[:, 0]
@@ -288,6 +294,7 @@ def test_an_argument_without_derivative() -> None:
     assert any("fixed=" in note for note in error.value.__notes__)
 
 
+@pytest.mark.slow
 def test_an_equinox_module_as_an_argument() -> None:
     eqx = pytest.importorskip("equinox")
     m = eqx.nn.Linear(4, 3, key=jax.random.key(0))
