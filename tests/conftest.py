@@ -151,12 +151,16 @@ def agree(request: pytest.FixtureRequest) -> Agree:
     return Agree(request.config)
 
 
+@pytest.hookimpl(tryfirst=True)  # before "not slow" is looked at
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     # PyTorch's own forward mode and compiler use its deprecated torch.jit. With -W error that would
     # fail our tests for a warning that is not ours.
     known = pytest.mark.filterwarnings("ignore:.torch.jit.script(_method)?. is:DeprecationWarning")
     for item in items:
         item.add_marker(known)
+        words = set(item.name.partition("[")[2].rstrip("]").split("-"))
+        if any(words >= set(mark.args) for mark in item.iter_markers("slow_in")):
+            item.add_marker(pytest.mark.slow)
         if "agree" in getattr(item, "fixturenames", ()):
             item.keywords["agree"] = True  # so that a skip is known for a gap in the table
 

@@ -156,6 +156,7 @@ def rational_steps() -> list[Any]:
     return [(*case, *rational_step(*case)) for case in cases]
 
 
+@pytest.mark.slow_in("float64")
 def test_classifier_step_is_exact(
     columns: Any, jax: Any, dtype: np.dtype, device: str, rational_steps: Any, agree: Any
 ) -> None:

@@ -130,7 +130,8 @@ def settings(optimizer: str) -> dict[str, Any]:
     return {"optimizer": optimizer, "learning_rate": RATES[optimizer]}
 
 
-@pytest.mark.parametrize("optimizer", [pytest.param("sgd", marks=pytest.mark.slow), "adam"])
+@pytest.mark.slow_in("jax_impl", "sgd")
+@pytest.mark.parametrize("optimizer", RATES)
 def test_alone_it_is_reproducible(column: Column, optimizer: str) -> None:
     params, _, losses = column.call(
         "data_parallel", "fit_reproducible", *sample(), **settings(optimizer)
@@ -218,6 +219,8 @@ def on_plain(column: Column, size: int, args: Any, optimizer: str) -> Any:
     return found[0]
 
 
+@pytest.mark.slow_in("jax_impl", "float64")
+@pytest.mark.slow_in("jax_impl", "adam")
 @pytest.mark.parametrize("optimizer", RATES)
 def test_alone_ordinary_training_is_the_classifiers(
     column: Column, optimizer: str, dtype: Any

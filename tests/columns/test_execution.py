@@ -37,6 +37,7 @@ def assert_trained(column: Any, form: str, dtype: np.dtype, after: Any, losses: 
         assert_within(f"{form} {name}", after[name], expected[name], 8 * (0.1 * 16 + 2), "eps")
 
 
+@pytest.mark.slow_in("jax_impl", "as_written")  # it compiles each operation by itself
 @pytest.mark.parametrize("form", forms.FORMS[:-1])
 def test_forms_agree(column: Any, dtype: np.dtype, form: str) -> None:
     if reason := forms.missing_form(column.name, form):

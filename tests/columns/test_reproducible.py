@@ -40,6 +40,7 @@ def fit(column: Column, optimizer: str, *args: Any, rate: float = 0.05) -> str:
     return digests.digest(*found)
 
 
+@pytest.mark.slow_in("jax_impl", "adam")
 @pytest.mark.parametrize("known", [SGD, ADAM], ids=lambda known: known.optimizer)
 def test_the_committed_digest(column: Column, known: digests.Run) -> None:
     assert digests.find(column, known) == known.digest
@@ -73,6 +74,7 @@ def test_jax_without_its_compiler() -> None:
     assert found == digests.find(Column("numpy_ref"), short)
 
 
+@pytest.mark.slow_in("jax_impl")
 def test_in_any_order_of_a_batch(column: Column) -> None:
     params, x, t = sample()
     batches = data.batches(40, 20, 3)
@@ -169,6 +171,7 @@ def test_it_is_the_classifiers_training(column: Column, optimizer: str) -> None:
         assert_within(name, p, exact[0][name].astype(np.float32), bound, "absolute")
 
 
+@pytest.mark.slow_in("jax_impl")
 def test_nothing_given_is_changed(column: Column) -> None:
     params, x, t = column.take_in(sample())
     before = column.give_out({"x": x, "t": t} | params)
@@ -188,6 +191,7 @@ def test_at_zero_relu_has_the_derivative_zero(column: Column) -> None:
         assert g.any() == (name == "output.bias"), name
 
 
+@pytest.mark.slow_in("jax_impl")
 def test_narrow_integers_will_do(column: Column) -> None:
     params, x, t = sample()
     batches = data.batches(40, 20, 3)

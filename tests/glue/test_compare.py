@@ -34,10 +34,20 @@ def printed(width: int, **options: Any) -> tuple[str, comparison.Outcome]:
     return console.file.getvalue(), outcome
 
 
+COMPILED_LONG = ("data_parallel", "optimizers", "reproducible", "transformations")
+
+
 @pytest.mark.usefixtures("all_columns")
-def test_every_exhibit(agree: Any) -> None:
+@pytest.mark.parametrize(
+    "concept",
+    [
+        pytest.param(concept, marks=pytest.mark.slow if concept in COMPILED_LONG else ())
+        for concept in dict.fromkeys(exhibit.concept for exhibit in exhibits.EXHIBITS)
+    ],
+)
+def test_every_exhibit(agree: Any, concept: str) -> None:
     """What the table at the end of a test run has of them."""
-    for row in exhibits.agreement():
+    for row in exhibits.agreement(concept=concept):
         agree.row(row)
         assert row.holds, row
 

@@ -19,8 +19,9 @@ from triptych.source.parse import concepts, load_column
 
 ROOT = Path(__file__).parents[2]
 SAME = ("gradients", "linear_layer", "linear_regression", "classifier")
-# JAX, not compiled, compiles each operation by itself, which takes seconds
-EACH = [pytest.param(c, marks=pytest.mark.slow if c == "execution" else ()) for c in concepts()]
+# a page calls every function of a concept in each column, which JAX has to compile
+QUICK = ("gradients", "mechanics", "optimizers", "parameters")
+EACH = [pytest.param(c, marks=() if c in QUICK else pytest.mark.slow) for c in concepts()]
 
 
 @cache
