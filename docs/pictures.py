@@ -14,6 +14,7 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from triptych import data, names
 from triptych.agreement import training
@@ -121,6 +122,106 @@ def three_points() -> Callable[[Theme], Figure]:
         right.set_xlabel("epoch")
         right.set_ylabel("mean squared error")
         right.legend()
+        return figure
+
+    return draw
+
+
+def activations() -> Callable[[Theme], Figure]:
+    """Each activation function and its slope."""
+    x = np.linspace(-6, 6, 1201)
+    found = {
+        name: in_each("float64", "activations", name, x)
+        for name in ("relu", "sigmoid", "tanh", "softplus", "gelu")
+    }
+
+    def draw(theme: Theme) -> Figure:
+        figure = Figure(figsize=(11, 2.9), layout="constrained")
+        for axes, (name, results) in zip(figure.subplots(1, 5), found.items(), strict=True):
+            axes.axhline(0, color=theme["faint"], lw=0.8)
+            axes.axvline(0, color=theme["faint"], lw=0.8)
+            for (y, slope), color, style in zip(
+                results.values(), theme["columns"], STYLES, strict=True
+            ):
+                width, dashes, alpha = style
+                axes.plot(x, y, color=color, lw=width, ls=dashes, alpha=alpha)
+                # a jump is drawn as a gap
+                jump = np.abs(np.diff(slope, append=slope[-1])) > 0.5
+                axes.plot(
+                    x, np.where(jump, np.nan, slope), color=theme["accent"], lw=width / 2,
+                    ls=dashes, alpha=alpha,
+                )  # fmt: skip
+            axes.set_title(name)
+            axes.set_xlim(-6, 6)
+            axes.set_ylim(-1.3, 3.2)
+            axes.set_xticks([-5, 0, 5])
+            axes.set_yticks([-1, 0, 1, 2, 3])
+        lines = [
+            Line2D([], [], color=color, lw=width, ls=dashes, alpha=alpha)
+            for color, (width, dashes, alpha) in zip(theme["columns"], STYLES, strict=True)
+        ]
+        lines.append(Line2D([], [], color=theme["accent"], lw=1.5))
+        labels = [*(DISPLAY_NAMES[name] for name in COLUMNS), "slope, in all three"]
+        figure.legend(lines, labels, loc="outside lower center", ncols=4)
+        return figure
+
+    return draw
+
+
+def nonlinear() -> Callable[[Theme], Figure]:
+    """What three layers learn of |x| with a ReLU and without; their exclusive or on a square."""
+    params, x, t = data.absolute()
+    settings: dict[str, Any] = {"learning_rate": 0.1, "steps": 400}
+    fine = np.linspace(-1.3, 1.3, 261)[:, None]
+    curves: dict[bool, np.ndarray] = {}
+    for bent in (True, False):
+        fits = in_each("float64", "activations", "fit", params, x, t, nonlinear=bent, **settings)
+        numpy = Column("numpy_ref")
+        fit = fits["numpy_ref"][0]
+        curves[bent] = numpy.call("activations", "network", fit, fine, nonlinear=bent)
+    start, corners, answers = data.xor()
+    edge = np.linspace(-0.5, 1.5, 101)
+    grid = np.stack(np.meshgrid(edge, edge), axis=-1).reshape(-1, 2)
+    decisions = {}
+    with precision("float64"):
+        for name in COLUMNS:
+            column = Column(name)
+            fit, _ = column.call(
+                "activations", "fit", start, corners, answers, nonlinear=True, **settings
+            )
+            decisions[name] = column.call("activations", "decide", fit, grid, nonlinear=True)
+            if name == "numpy_ref":
+                square = column.call("activations", "network", fit, grid, nonlinear=True)
+    for found in decisions.values():
+        assert np.array_equal(found, decisions["numpy_ref"]), "the columns decide otherwise"
+    square = square.reshape(101, 101)
+
+    def draw(theme: Theme) -> Figure:
+        figure = Figure(figsize=(9, 3.4), layout="constrained")
+        left, right = figure.subplots(1, 2, width_ratios=(3, 2))
+        left.plot(x, t, "o", color=theme["ink"], ms=4, label="|x|")
+        left.plot(fine, curves[True], color=theme["accent"], lw=2, label="with a ReLU")
+        left.plot(
+            fine, curves[False], color=theme["columns"][0], lw=2, ls="--",
+            label="three linear layers",
+        )  # fmt: skip
+        left.set_xlabel("x")
+        left.legend()
+        right.contourf(
+            edge,
+            edge,
+            square,
+            levels=[-np.inf, 0.5, np.inf],
+            colors=[theme["fill"], theme["faint"]],
+        )
+        right.contour(edge, edge, square, levels=[0.5], colors=[theme["ink"]], linewidths=1)
+        for (a, b), answer in zip(corners, answers[:, 0], strict=True):
+            right.text(a, b, f"{answer:.0f}", color=theme["accent"], ha="center", va="center",
+                       fontsize=16, fontweight="bold")  # fmt: skip
+        right.set_aspect("equal")
+        right.set_xticks([0, 1])
+        right.set_yticks([0, 1])
+        right.set_title("exclusive or, learned")
         return figure
 
     return draw
@@ -276,6 +377,8 @@ def parting() -> Callable[[Theme], Figure]:
 PICTURES: Mapping[str, Callable[[], Callable[[Theme], Figure]]] = {
     "noisy-line": noisy_line,
     "three-points": three_points,
+    "activations": activations,
+    "nonlinear": nonlinear,
     "network": network,
     "diabetes": diabetes,
     "stall": stall,

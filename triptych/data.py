@@ -21,6 +21,7 @@ import numpy as np
 __all__ = [
     "CLASSES",
     "FEATURES",
+    "absolute",
     "batches",
     "bmi_line",
     "classifier_start",
@@ -31,6 +32,7 @@ __all__ = [
     "line",
     "line_starts",
     "noisy_line",
+    "xor",
 ]
 
 Params = dict[str, np.ndarray]
@@ -157,6 +159,44 @@ def layer(*, dtype: str = "float64") -> tuple[Params, np.ndarray, np.ndarray]:
     x = np.array([0.1, 0.2, 0.3])
     t = np.array([1.0])
     return _all_rounded(params, dtype), _rounded(x, dtype), _rounded(t, dtype)
+
+
+def xor(*, dtype: str = "float64") -> tuple[Params, np.ndarray, np.ndarray]:
+    """The four cases of an exclusive or, and a start of three layers with 8, 4 and 1 outputs.
+
+    Args:
+        dtype: "float64" or "float32".
+
+    Returns:
+        The parameters of `classifier_start`, x (4, 2) and t (4, 1), all of zeros and ones.
+
+    Raises:
+        TypeError, ValueError: the dtype is neither of the two.
+
+    Source: C, next steps, names no task for a non-linearity; this is the one that Minsky and Papert
+    (1969), Perceptrons, made famous.
+    """
+    x = np.array([[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]])
+    t = np.array([[0.0], [1.0], [1.0], [0.0]])
+    params = classifier_start(sizes=(2, 8, 4, 1), dtype=dtype)
+    return params, _rounded(x, dtype), _rounded(t, dtype)
+
+
+def absolute(*, dtype: str = "float64") -> tuple[Params, np.ndarray, np.ndarray]:
+    """21 points on t = |x| from -1 to 1, and a start of three layers with 8, 4 and 1 outputs.
+
+    Args:
+        dtype: "float64" or "float32".
+
+    Returns:
+        The parameters of `classifier_start`, x (21, 1) and t (21, 1).
+
+    Raises:
+        TypeError, ValueError: the dtype is neither of the two.
+    """
+    x = np.arange(-10, 11)[:, None] / 10
+    params = classifier_start(sizes=(1, 8, 4, 1), dtype=dtype)
+    return params, _rounded(x, dtype), _rounded(np.abs(x), dtype)
 
 
 def classifier_start(

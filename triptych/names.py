@@ -34,6 +34,7 @@ CONCEPTS = (
     "recording",
     "linear_layer",
     "linear_regression",
+    "activations",
     "classifier",
     "data_loading",
     "optimizers",

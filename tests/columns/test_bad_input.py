@@ -104,6 +104,14 @@ CALLS: dict[str, tuple[str, str, dict[str, Any]]] = {
         | {"drop_last": True, "learning_rate": 0.1},
     ),
     "shuffles": ("data_loading", "shuffles", {"n": 3, "seed": 0, "epochs": 1}),
+    "activation": ("activations", "gelu", {"x": ROW}),
+    "activations fit": (
+        "activations",
+        "fit",
+        dict(zip(("params", "x", "t"), data.xor(dtype="float32"), strict=True))
+        | {"nonlinear": False, "learning_rate": 0.1, "steps": 2},
+    ),
+    "collapse": ("activations", "collapse", {"params": data.xor(dtype="float32")[0]}),
     "promotion": ("promotion", "arrays", {"left": "int32", "right": "float32"}),
     "with python": ("promotion", "with_python", {"array": "int8", "number": "float"}),
     "with numpy": ("promotion", "with_numpy", {"array": "int8", "scalar": "int32"}),
@@ -345,6 +353,16 @@ BAD: list[tuple[str, str, Any, type[Exception], str]] = [
     ("loader fit", "learning_rate", -1.0, ValueError, "a finite number above 0, got -1.0"),
     ("shuffles", "epochs", 0, ValueError, "a whole number of at least 1, got 0"),
     ("shuffles", "seed", -1, ValueError, "a whole number of at least 0, got -1"),
+    # activations
+    ("activation", "x", ROW.astype(int), TypeError, "a floating-point dtype, got dtype int"),
+    ("activation", "x", ONE_INFINITY, ValueError, r"finite, got inf at index \(2, 1\)"),
+    ("activation", "x", 1.0, TypeError, "an array of this column .* got builtins.float"),
+    ("activations fit", "nonlinear", 1, TypeError, "True or False, got builtins.int"),
+    ("activations fit", "t", np.zeros(4, F), ValueError, r"shape \(n, outputs\).*got shape \(4,\)"),
+    ("activations fit", "t", np.zeros((4, 2), F), ValueError, "where n = 4 .* outputs = 1"),
+    ("activations fit", "x", ROW[:4], ValueError, r"where features = 2 .*got shape \(4, 4\)"),
+    ("activations fit", "steps", 0, ValueError, "whole number of at least 1, got 0"),
+    ("collapse", "params", without(start(), "fc2.bias"), ValueError, "missing: fc2.bias"),
     # promotion
     ("promotion", "left", "float128", ValueError, "'bool' or 'uint8' or .*, got 'float128'"),
     ("promotion", "right", None, TypeError, "'bool' or 'uint8' or .*, got None"),

@@ -22,6 +22,7 @@ from triptych.source.differences import Difference
 from triptych.source.parse import Definition, Module
 
 LONGEST = {
+    "activations": 225,
     "aliasing": 265,
     "classifier": 235,
     "data_parallel": 375,

@@ -30,6 +30,8 @@ WITH_DTYPE: dict[str, Callable[..., Any]] = {
     "doubled_line": data.doubled_line,
     "noisy_line": data.noisy_line,
     "layer": data.layer,
+    "xor": data.xor,
+    "absolute": data.absolute,
     "classifier_start": data.classifier_start,
     "diabetes": data.diabetes,
     "bmi_line": data.bmi_line,
@@ -126,6 +128,21 @@ def test_line_is_the_documents() -> None:
     }
     assert x.tolist() == [[1], [2], [3]]
     assert t.tolist() == [[3], [5], [7]]
+
+
+def test_xor_and_absolute_are_what_they_are_called() -> None:
+    params, x, t = data.xor()
+    assert {(int(a), int(b), int(c)) for (a, b), (c,) in zip(x, t, strict=True)} == {
+        (a, b, a ^ b) for a in (0, 1) for b in (0, 1)
+    }
+    assert [p.shape for p in params.values()] == [(8, 2), (8,), (4, 8), (4,), (1, 4), (1,)]
+    params, x, t = data.absolute()
+    assert params["fc1.weight"].shape == (8, 1)
+    assert x.shape == t.shape == (21, 1)
+    np.testing.assert_array_equal(np.sort(x[:, 0]), x[:, 0])
+    np.testing.assert_array_equal(-x[::-1], x)
+    assert x[-1] == 1
+    np.testing.assert_array_equal(t, np.maximum(x, -x))
 
 
 def test_doubled_line_is_the_documents() -> None:

@@ -189,6 +189,22 @@ def _aliasing(column: Column, dtype: str) -> Named:
     )
 
 
+def _slopes(column: Column, dtype: str) -> Named:
+    """Every activation and its slope, around 0 and far out."""
+    x = np.concatenate([np.linspace(-6, 6, 49), [-1000, 1000]]).astype(dtype)
+    names = ("relu", "sigmoid", "tanh", "softplus", "gelu")
+    return flat({name: column.call("activations", name, x) for name in names})
+
+
+def _decisions(column: Column, dtype: str) -> Named:
+    """What a network with a ReLU has learned of the exclusive or, on 400 points around the four."""
+    params, x, t = data.xor(dtype=dtype)
+    settings = {"nonlinear": True, "learning_rate": 0.1, "steps": 400}
+    params, _ = column.call("activations", "fit", params, x, t, **settings)
+    grid = np.array([*itertools.product(np.linspace(-0.5, 1.5, 20), repeat=2)], dtype)
+    return {"decisions": column.call("activations", "decide", params, grid, nonlinear=True)}
+
+
 def _transformations(column: Column, dtype: str) -> Named:
     """Every derivative of a linear classifier with five features and four classes."""
     rng = np.random.default_rng(0)
@@ -410,6 +426,8 @@ DERIVATIVES = epsilons(40)
 # Losses and gradients of some ten rows, then six steps along them: four times the worst of 100
 # seeds, beside each other.
 MEANS = epsilons(128)
+# Twice what the worst of 1000 points is off the exact value, for each of two columns.
+SLOPES = epsilons(30)
 
 EXHIBITS = (
     Exhibit("tensor_basics", "arithmetic", _basics, "ulp", EXACT),
@@ -431,6 +449,9 @@ EXHIBITS = (
         last_params(line_descent),
         True,
     ),
+    Exhibit("activations", "values, slopes", _slopes, "absolute", SLOPES),
+    # the closest decision of the 400 is 0.003 away from 1/2
+    Exhibit("activations", "decisions, learned", _decisions, "ulp", EXACT),
     Exhibit("classifier", "logits of integers", _exact_logits, "ulp", EXACT),
     Exhibit("classifier", "loss, beside 1", _loss, "eps", LOSS),
     Exhibit("classifier", "gradients", _gradients, "eps", GRADIENTS),
