@@ -4,7 +4,11 @@ NumPy: parameters are a dictionary of arrays and nothing else; the summary is wr
 the form in which PyTorch prints a module.
 """
 
+import contextlib
+import errno
 import os
+import secrets
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +21,8 @@ from numpy_ref.classifier import Params
 
 TORCH_FILES = (b"PK\x03\x04", b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.")
 """How a file of `torch.save` begins: a zip archive, or the magic number of the older form."""
+LARGEST = 2**31
+"""Bytes of a file that is read: more than any network of these documents by far."""
 
 
 @checked
@@ -58,22 +64,36 @@ def save(path: str | os.PathLike[str], params: dict[str, Array]) -> None:
         params: any named arrays of floating-point numbers.
 
     Raises:
-        OSError: the file cannot be written.
+        OSError: the file cannot be written, or the path is that of a folder or a device.
+        ValueError: a name is the one that the format keeps for itself.
 
     Source: B, state.
     """
+    if "__metadata__" in params:
+        raise ValueError(
+            "save: params must have names, got __metadata__, which is the format's own"
+        )
     # safetensors writes the bytes as they lie in memory: they must lie in order
     arrays = {name: np.ascontiguousarray(p) for name, p in to_numpy(params).items()}
     target = Path(os.path.realpath(path))
-    unfinished = target.with_name(f".{target.name}.{os.getpid()}.partial")
+    # a random name: two writers of one path must not write into one file
+    unfinished = target.parent / f".{target.name}.{secrets.token_hex(8)}.partial"
     try:
-        with unfinished.open("wb") as file:
+        if old := target.exists():
+            _check_file("save", path)
+        with unfinished.open("xb") as file:
             file.write(safetensors.numpy.save(arrays))
             file.flush()
             os.fsync(file.fileno())
+        if old:
+            shutil.copymode(target, unfinished)
         unfinished.replace(target)
+    except OSError as error:
+        # its own words name the unfinished file, or none at all
+        raise OSError(error.errno, error.strerror, os.fspath(path)) from error
     finally:
-        unfinished.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            unfinished.unlink()
 
 
 @checked
@@ -94,11 +114,14 @@ def load(
         The parameters; in the order of `like` where it is given.
 
     Raises:
-        OSError: the file cannot be read.
-        ValueError: it is no whole safetensors file, or not like `like`.
+        OSError: the file cannot be read, or is none.
+        ValueError: it has more than 2 GiB, is no whole safetensors file, or not like `like`.
 
     Source: B, state.
     """
+    if (size := Path(path).stat().st_size) > LARGEST:
+        raise ValueError(f"load: path must have {LARGEST} bytes at most, got {path} with {size}")
+    _check_file("load", path)
     content = Path(path).read_bytes()
     if content.startswith(TORCH_FILES):
         raise ValueError(
@@ -107,7 +130,7 @@ def load(
         )
     try:
         arrays = safetensors.numpy.load(content)
-    except (SafetensorError, KeyError) as error:
+    except (SafetensorError, KeyError, ValueError) as error:
         raise ValueError(
             f"load: path must be a whole safetensors file of NumPy dtypes, got {path}: {error}"
         ) from error
@@ -123,6 +146,13 @@ def load(
             raise ValueError(f"load: path must hold parameters like `like`, got {'; '.join(wrong)}")
         arrays = {name: arrays[name] for name in like}
     return from_numpy(arrays, device=device)
+
+
+def _check_file(function: str, path: str | os.PathLike[str]) -> None:
+    """Refuse what is no file: a pipe keeps its reader waiting, a device may never end."""
+    if not Path(path).is_file():
+        words = f"{function}: path must be that of a file, got a folder, a pipe or a device"
+        raise OSError(errno.EINVAL, words, os.fspath(path))
 
 
 if __name__ == "__main__":

@@ -5,8 +5,12 @@ pickle, which can run code when it is loaded unless `weights_only` forbids it; a
 holds arrays only. `load` reads both, so that a trained module's weights reach the other columns.
 """
 
+import contextlib
+import errno
 import io
 import os
+import secrets
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +24,8 @@ from torch_impl.classifier import Params, SimpleNet
 
 TORCH_FILES = (b"PK\x03\x04", b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.")
 """How a file of `torch.save` begins: a zip archive, or the magic number of the older form."""
+LARGEST = 2**31
+"""Bytes of a file that is read: more than any network of these documents by far."""
 STATE_DTYPES = (torch.float16, torch.float32, torch.float64)
 
 
@@ -56,22 +62,36 @@ def save(path: str | os.PathLike[str], params: dict[str, Array]) -> None:
         params: any named arrays of floating-point numbers.
 
     Raises:
-        OSError: the file cannot be written.
+        OSError: the file cannot be written, or the path is that of a folder or a device.
+        ValueError: a name is the one that the format keeps for itself.
 
     Source: B, state.
     """
+    if "__metadata__" in params:
+        raise ValueError(
+            "save: params must have names, got __metadata__, which is the format's own"
+        )
     # safetensors writes the bytes as they lie in memory: they must lie in order
     arrays = {name: np.ascontiguousarray(p) for name, p in to_numpy(params).items()}
     target = Path(os.path.realpath(path))
-    unfinished = target.with_name(f".{target.name}.{os.getpid()}.partial")
+    # a random name: two writers of one path must not write into one file
+    unfinished = target.parent / f".{target.name}.{secrets.token_hex(8)}.partial"
     try:
-        with unfinished.open("wb") as file:
+        if old := target.exists():
+            _check_file("save", path)
+        with unfinished.open("xb") as file:
             file.write(safetensors.numpy.save(arrays))
             file.flush()
             os.fsync(file.fileno())
+        if old:
+            shutil.copymode(target, unfinished)
         unfinished.replace(target)
+    except OSError as error:
+        # its own words name the unfinished file, or none at all
+        raise OSError(error.errno, error.strerror, os.fspath(path)) from error
     finally:
-        unfinished.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            unfinished.unlink()
 
 
 @checked
@@ -92,20 +112,25 @@ def load(
         The parameters; in the order of `like` where it is given.
 
     Raises:
-        OSError: the file cannot be read.
-        ValueError: it is neither a whole safetensors file nor a flat state dict, or not like
-            `like`.
+        OSError: the file cannot be read, or is none.
+        ValueError: it has more than 2 GiB, is neither a whole safetensors file nor a flat state
+            dict, or not like `like`.
 
     Source: B, state.
     """
+    if (size := Path(path).stat().st_size) > LARGEST:
+        raise ValueError(f"load: path must have {LARGEST} bytes at most, got {path} with {size}")
+    _check_file("load", path)
     content = Path(path).read_bytes()
-    is_torch = content.startswith(TORCH_FILES)
-    try:
-        arrays = _state_dict(path, content) if is_torch else safetensors.numpy.load(content)
-    except (SafetensorError, KeyError) as error:
-        raise ValueError(
-            f"load: path must be a whole safetensors file of NumPy dtypes, got {path}: {error}"
-        ) from error
+    if content.startswith(TORCH_FILES):
+        arrays = _state_dict(path, content)
+    else:
+        try:
+            arrays = safetensors.numpy.load(content)
+        except (SafetensorError, KeyError, ValueError) as error:
+            raise ValueError(
+                f"load: path must be a whole safetensors file of NumPy dtypes, got {path}: {error}"
+            ) from error
     if like is not None:
         expected = {name: (tuple(p.shape), to_numpy(p).dtype.name) for name, p in like.items()}
         found = {name: (p.shape, p.dtype.name) for name, p in arrays.items()}
@@ -118,6 +143,13 @@ def load(
             raise ValueError(f"load: path must hold parameters like `like`, got {'; '.join(wrong)}")
         arrays = {name: arrays[name] for name in like}
     return from_numpy(arrays, device=device)
+
+
+def _check_file(function: str, path: str | os.PathLike[str]) -> None:
+    """Refuse what is no file: a pipe keeps its reader waiting, a device may never end."""
+    if not Path(path).is_file():
+        words = f"{function}: path must be that of a file, got a folder, a pipe or a device"
+        raise OSError(errno.EINVAL, words, os.fspath(path))
 
 
 def _state_dict(path: str | os.PathLike[str], content: bytes) -> dict[str, np.ndarray]:

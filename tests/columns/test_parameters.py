@@ -1,7 +1,11 @@
 """Parameters: counts, the summary, and files that every column reads."""
 
+import errno
+import json
 import os
+import re
 import stat
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +34,7 @@ def test_count(column: Any, dtype: np.dtype) -> None:
     assert by_layer == [80, 136, 27]
     assert column.parameters.count(params) == 243
     assert type(column.parameters.count(params)) is int
+    assert column.parameters.count(column.from_numpy(data.line(dtype=str(dtype))[0])) == 2
 
 
 def test_summary(column: Any) -> None:
@@ -230,6 +235,21 @@ def test_a_trained_module_runs_in_the_other_columns(
         assert_within(f"logits, {column.name}", logits, expected, 8, "eps")
 
 
+def test_a_state_dict_from_a_gpu_loads_without_one(
+    columns: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch
+
+    with monkeypatch.context() as patch:
+        patch.setattr(torch.serialization, "location_tag", lambda _: "cuda:7")
+        torch.save({"w": torch.ones(2)}, tmp_path / "net.pt")
+    with pytest.raises((RuntimeError, AssertionError)):
+        torch.load(tmp_path / "net.pt")
+    loaded = columns[1].parameters.load(tmp_path / "net.pt")["w"]
+    assert loaded.tolist() == [1, 1]
+    assert loaded.device.type == "cpu"
+
+
 def test_a_state_dict_must_be_like_the_model(columns: Any, tmp_path: Path) -> None:
     state_dict_file(tmp_path / "net.pt")
     load, from_numpy = columns[1].parameters.load, columns[1].from_numpy
@@ -340,3 +360,164 @@ def test_a_zip_archive_of_another_kind(column: Any, tmp_path: Path) -> None:
     np.savez(tmp_path / "p.npz", w=np.zeros(3, np.float32))
     with pytest.raises(ValueError, match=r"path must be a whole .*p\.npz"):
         column.parameters.load(tmp_path / "p.npz")
+
+
+# Where a file cannot be written, or is none
+
+
+def two_writers(column: Any, path: Path) -> list[BaseException]:
+    """Two threads save to one path, a third reads; what went wrong."""
+    wrong: list[BaseException] = []
+    sizes = (1000, 3000)
+    given = [column.from_numpy({"w": np.full(n, n, np.float32)}) for n in sizes]
+    column.parameters.save(path, given[0])
+
+    def often(work: Any) -> None:
+        try:
+            for _ in range(50):
+                work()
+        except BaseException as error:
+            wrong.append(error)
+
+    def read() -> None:
+        w = column.to_numpy(column.parameters.load(path)["w"])
+        assert len(w) in sizes
+        assert set(w.tolist()) == {len(w)}
+
+    works = [lambda p=p: column.parameters.save(path, p) for p in given]
+    threads = [threading.Thread(target=often, args=(work,)) for work in (*works, read)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return wrong
+
+
+def test_two_writers_and_a_reader(column: Any, tmp_path: Path) -> None:
+    assert two_writers(column, tmp_path / "p") == []
+    assert [path.name for path in tmp_path.iterdir()] == ["p"]
+
+
+@pytest.mark.parametrize("broken", ["os.fsync", "pathlib.Path.replace", "pathlib.Path.open"])
+def test_a_full_disk(
+    column: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, broken: str
+) -> None:
+    """The error names the path, the old file stays, nothing is left over."""
+    path = tmp_path / "p.safetensors"
+    column.parameters.save(path, column.from_numpy({"w": np.zeros(3, np.float32)}))
+    before = path.read_bytes()
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(broken, full)
+        with pytest.raises(OSError, match=r"No space left on device.*p\.safetensors'$") as raised:
+            column.parameters.save(path, column.from_numpy({"w": np.ones(3, np.float32)}))
+    assert raised.value.errno == errno.ENOSPC
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_the_mode_of_the_old_file_stays(column: Any, tmp_path: Path) -> None:
+    path = tmp_path / "p"
+    params = column.from_numpy({"w": np.zeros(3, np.float32)})
+    column.parameters.save(path, params)
+    path.chmod(0o640)
+    column.parameters.save(path, params)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o640
+
+
+def test_what_is_no_file_is_refused_and_stays(column: Any, tmp_path: Path) -> None:
+    params = column.from_numpy({"w": np.zeros(3, np.float32)})
+    pipe, folder = tmp_path / "pipe", tmp_path / "folder"
+    os.mkfifo(pipe)
+    folder.mkdir()
+    for path in (pipe, folder, "", "/", os.devnull):
+        words = rf"path must be that of a file, got .*: '{re.escape(str(path))}'$"
+        with pytest.raises(OSError, match=f"save: {words}"):
+            column.parameters.save(path, params)
+        if path:
+            with pytest.raises(OSError, match=f"load: {words}"):
+                column.parameters.load(path)
+    assert stat.S_ISFIFO(pipe.stat().st_mode)
+    assert folder.is_dir()
+    assert not Path(os.devnull).is_file()
+    assert sorted(tmp_path.iterdir()) == [folder, pipe]
+    (tmp_path / "file").touch()
+    for path in (tmp_path / "none" / "p", tmp_path / "file" / "p", tmp_path / ("p" * 300)):
+        with pytest.raises(OSError, match=rf"{re.escape(str(path))}'$"):
+            column.parameters.save(path, params)
+
+
+def test_a_file_that_is_too_large_is_not_read(
+    column: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "p"
+    column.parameters.save(path, column.from_numpy({"w": np.zeros(3, np.float32)}))
+    monkeypatch.setattr(column.parameters, "LARGEST", path.stat().st_size)
+    assert [*column.parameters.load(path)] == ["w"]
+    monkeypatch.setattr(column.parameters, "LARGEST", path.stat().st_size - 1)
+    with pytest.raises(ValueError, match="path must have"):
+        column.parameters.load(path)
+    monkeypatch.undo()
+    with path.open("wb") as file:
+        file.truncate(2**31 + 1)  # a hole, which takes no room
+    with pytest.raises(ValueError, match=r"path must have 2147483648 bytes at most, got .*649$"):
+        column.parameters.load(path)
+
+
+def test_names_that_the_format_does_not_take(column: Any, tmp_path: Path) -> None:
+    array = column.from_numpy(np.zeros(3, np.float32))
+    with pytest.raises(ValueError, match="params must have other names, got __metadata__"):
+        column.parameters.save(tmp_path / "p", {"w": array, "__metadata__": array})
+    with pytest.raises(TypeError, match=r"params must be a dict of arrays by their names, got .*i"):
+        column.parameters.save(tmp_path / "p", {0: array})
+    assert not [*tmp_path.iterdir()]
+    column.parameters.save(tmp_path / "p", {"": array, "重み": array})
+    assert [*column.parameters.load(tmp_path / "p")] == ["", "重み"]
+
+
+def safetensors_file(header: Any, data: bytes = bytes(16), *, length: int | None = None) -> bytes:
+    text = header if isinstance(header, bytes) else json.dumps(header).encode()
+    return (len(text) if length is None else length).to_bytes(8, "little") + text + data
+
+
+def entry(dtype: Any = "F32", shape: Any = (4,), offsets: Any = (0, 16), **more: Any) -> Any:
+    return {"dtype": dtype, "shape": shape, "data_offsets": offsets} | more
+
+
+HOSTILE: dict[str, bytes] = {
+    "a header of 2^63 bytes": safetensors_file({"w": entry()}, length=2**63),
+    "a header of 2^64 - 1 bytes": safetensors_file({"w": entry()}, length=2**64 - 1),
+    "a header longer than the file": safetensors_file({"w": entry()}, length=10_000),
+    "no header": safetensors_file({}, length=0),
+    "no JSON": safetensors_file(b"{'w': 1}"),
+    "no text": safetensors_file(b"\xff\xfe{}"),
+    "a list": safetensors_file([1, 2]),
+    "deep": safetensors_file(b'{"w":' * 5000 + b"1" + b"}" * 5000),
+    "another dtype": safetensors_file({"w": entry("F128")}),
+    "a dtype that is none": safetensors_file({"w": entry(7)}),
+    "a negative size": safetensors_file({"w": entry(shape=(-4,))}),
+    "a size that is too large": safetensors_file({"w": entry(shape=(2**62, 4))}),
+    "a size that overflows": safetensors_file({"w": entry(shape=(2**63, 2**63))}),
+    "nothing times much": safetensors_file({"w": entry(shape=(0, 2**62), offsets=(0, 0))}, b""),
+    "a fraction": safetensors_file({"w": entry(shape=(4.0,))}),
+    "behind the end": safetensors_file({"w": entry(offsets=(0, 32))}),
+    "from the end to the start": safetensors_file({"w": entry(offsets=(16, 0))}),
+    "before the start": safetensors_file({"w": entry(offsets=(-16, 0))}),
+    "a hole": safetensors_file({"w": entry(offsets=(16, 32))}, bytes(32)),
+    "two on one place": safetensors_file({"w": entry(), "v": entry()}),
+    "bytes behind": safetensors_file({"w": entry()}, bytes(20)),
+    "shape and bytes differ": safetensors_file({"w": entry(shape=(3,))}),
+    "no offsets": safetensors_file({"w": {"dtype": "F32", "shape": [4]}}),
+    "metadata that is an array": safetensors_file({"__metadata__": entry()}),
+}
+
+
+@pytest.mark.parametrize("what", HOSTILE)
+def test_hostile_headers(column: Any, tmp_path: Path, what: str) -> None:
+    path = tmp_path / "p.safetensors"
+    path.write_bytes(HOSTILE[what])
+    with pytest.raises(ValueError, match=r"path must be a whole safetensors file .*p\.safetens"):
+        column.parameters.load(path)
