@@ -159,6 +159,9 @@ FAMILIES = {
 }
 
 
+OTHERWISE = (np.matrix, np.ma.MaskedArray)
+"""Arrays of NumPy whose operators mean something else: `*`, or an entry that is not there."""
+
 _SPELLED: dict[Any, str] = {}
 
 
@@ -185,7 +188,7 @@ def host_copy(x: Any) -> np.ndarray:
     Raises:
         TypeError: x is not a NumPy array, or holds neither numbers nor truth values.
     """
-    if not isinstance(x, np.ndarray | np.generic):
+    if not isinstance(x, np.ndarray | np.generic) or isinstance(x, OTHERWISE):
         raise TypeError(f"from_numpy: x must be a NumPy array or a dict of them, got {kind(x)}")
     dtype = np.asarray(x).dtype
     if dtype.kind not in "biufc" and dtype.name != "bfloat16":
@@ -219,7 +222,7 @@ class _Call:
         return ValueError(f"{self.function}: {name} must be {expected}, got {got}")
 
     def array(self, name: str, value: Any) -> None:
-        if not isinstance(value, self.backend.arrays):
+        if not isinstance(value, self.backend.arrays) or isinstance(value, OTHERWISE):
             array = self.backend.arrays[0]
             where = f"{array.__module__.split('.')[0]}.{array.__name__.rpartition('.')[2]}"
             raise self.wrong_type(name, f"an array of this column ({where}; see from_numpy)", value)
@@ -318,6 +321,8 @@ class _Call:
         if not value:
             raise self.wrong_value(name, "a dict with at least one array", "an empty dict")
         for key, array in value.items():
+            if not isinstance(key, str):
+                raise self.wrong_type(name, "a dict of arrays by their names", key)
             entry = f"{name}[{key!r}]"
             self.array(entry, array)
             self.family(entry, array, FLOATS)
@@ -434,6 +439,8 @@ def _number_rule(metadata: Iterable[Any]) -> Rule:
             if values is None:
                 return value
             value = values.item()
+        if isinstance(value, np.ndarray) and value.shape == () and value.dtype.kind == "f":
+            value = value.item()
         if isinstance(value, bool) or not isinstance(value, Real):
             raise call.wrong_type(name, limits.words, value)
         if not limits.holds(float(value)):

@@ -5,6 +5,7 @@ Each case changes one argument of a call that works. What was given must stay as
 
 import copy
 import re
+import threading
 from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
@@ -14,6 +15,7 @@ from annotated_types import Ge, Gt, Interval, Le, Lt
 from jaxtyping import Float, Int
 
 from triptych import data
+from triptych.column import precision
 
 F = np.float32
 ROW = np.zeros((8, 4), F)
@@ -59,6 +61,11 @@ CALLS: dict[str, tuple[str, str, dict[str, Any]]] = {
         | {"t": np.ones(1, F), "learning_rate": 0.1, "steps": 2},
     ),
     "mse": ("linear_layer", "mse_loss", {"y": POINTS, "t": POINTS}),
+    "mse in float16": (
+        "linear_layer",
+        "mse_loss",
+        {"y": POINTS.astype(np.float16), "t": POINTS.astype(np.float16)},
+    ),
     "sgd": ("optimizers", "sgd_step", {"params": LINE, "grads": LINE, "learning_rate": 0.1}),
     "adam": (
         "optimizers",
@@ -201,6 +208,7 @@ BAD: list[tuple[str, str, Any, type[Exception], str]] = [
     # dtypes and types
     ("loss", "x", ROW.astype(int), TypeError, "a floating-point dtype, got dtype int"),
     ("loss", "x", ROW.astype(np.float16), TypeError, r"the dtype of params\['fc1.weight'\]"),
+    ("mse in float16", "t", POINTS, TypeError, "the dtype of y, float16, got dtype float32"),
     ("loss", "t", LABELS.astype(F), TypeError, "an integer dtype, got dtype float32"),
     ("loss", "t", LABELS == 0, TypeError, "an integer dtype, got dtype bool"),
     ("classifier fit", "batches", np.zeros((2, 2), F), TypeError, "an integer dtype"),
@@ -530,6 +538,53 @@ def test_functions_still_check_after_an_error(column: Any) -> None:
     for _ in range(2):
         with pytest.raises(ValueError, match="t must be"):
             column.classifier.loss(here["params"], here["x"], here["t"] + 5)
+
+
+def test_labels_beyond_32_bits(column: Any) -> None:
+    with precision("float64"):
+        here = {name: column.take_in(value) for name, value in CALLS["loss"][2].items()}
+        far = column.take_in(LABELS.astype(np.int64) + 2**32)
+        with pytest.raises(ValueError, match=r"t must be in 0 \.\. 2 .*got 4294967298"):
+            column.classifier.loss(here["params"], here["x"], far)
+
+
+def test_an_array_as_a_rate_has_one_floating_point_number(column: Any) -> None:
+    arguments = {name: column.take_in(value) for name, value in CALLS["fit"][2].items()}
+    fit = column.linear_regression.fit
+    expected = column.give_out(fit(**arguments | {"learning_rate": 0.5})[0]["w"])
+    for rate in (column.take_in(np.array(0.5, F)), np.array(0.5)):
+        found = fit(**arguments | {"learning_rate": rate})[0]["w"]
+        np.testing.assert_array_equal(column.give_out(found), expected)
+    for bad in (np.array(1), np.ones(1, F), np.array(True), np.array(1j, np.complex64)):
+        for rate in (column.take_in(bad), bad):
+            with pytest.raises(TypeError, match="learning_rate must be a finite number above 0"):
+                fit(**arguments | {"learning_rate": rate})
+
+
+def test_sizes_come_from_the_arguments_in_the_order_in_which_they_are_given(column: Any) -> None:
+    here = {name: column.take_in(value) for name, value in CALLS["loss"][2].items()}
+    with pytest.raises(ValueError, match=r"x must be .*features = 4 \(from params\['fc1.weight'\]"):
+        column.classifier.loss(here["params"], t=here["t"], x=here["x"][:, :3])
+
+
+def test_a_call_of_another_thread_is_checked_too(column: Any) -> None:
+    """Inside a public function others are not checked again; that is for its own thread only."""
+    entered, done = threading.Event(), threading.Event()
+
+    def waits(n: Any) -> Any:
+        entered.set()
+        done.wait(10)
+        return n
+
+    thread = threading.Thread(target=checked(column, waits, n=int), args=(1,))
+    thread.start()
+    try:
+        assert entered.wait(10)
+        with pytest.raises(ValueError, match="x must be finite"):
+            column.gradients.cube(column.take_in(F(np.nan)))
+    finally:
+        done.set()
+        thread.join()
 
 
 # Under a user's own transformations values are not there yet: they are skipped, shapes are not

@@ -65,7 +65,14 @@ def test_bfloat16_comes_out_as_float32(columns: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "bad", [[1.0, 2.0], 1.0, None, "text", {"a": [1.0]}, np.array(["a"]), np.array([None])]
+    "bad",
+    [
+        *([1.0, 2.0], 1.0, None, "text", {"a": [1.0]}, np.array(["a"]), np.array([None])),
+        *(
+            np.array(["2026-11-25"], "datetime64[D]"),
+            np.ma.masked_array(np.ones(2, np.float32), [False, True]),
+        ),
+    ],
 )
 def test_what_is_no_array_is_refused(column: Any, bad: Any) -> None:
     with pytest.raises(TypeError, match=r"from_numpy: x must .* got"):
@@ -81,7 +88,12 @@ def test_to_numpy_refuses_what_is_not_of_the_column(column: Any, bad: Any) -> No
 def test_devices(column: Any) -> None:
     assert column.devices()[0] == "cpu"
     assert set(column.devices()) <= {"cpu", "cuda"}
-    for bad, error in (("tpu", ValueError), ("cuda:99", ValueError), (0, TypeError)):
+    for bad, error in (
+        ("tpu", ValueError),
+        ("cuda:99", ValueError),
+        ("cpu:0", ValueError),
+        (0, TypeError),
+    ):
         with pytest.raises(error, match="device must be"):
             column.from_numpy(np.zeros(2, np.float32), device=bad)
 
@@ -101,12 +113,31 @@ def test_synchronize_returns_what_it_waited_for(column: Any) -> None:
     assert column.synchronize((x, [x["a"], 3]))[1][1] == 3
 
 
+def test_synchronize_waits_for_each_array_wherever_it_stands(
+    columns: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """PyTorch's, without a GPU: tensors that say they are on one."""
+    import torch
+
+    class OnGpu(torch.Tensor):
+        is_cuda = True
+        device: Any = "cuda:0"
+
+    waited: list[Any] = []
+    monkeypatch.setattr(torch.cuda, "synchronize", waited.append)
+    x = torch.zeros(1).as_subclass(OnGpu)
+    columns[1].synchronize({"a": [x, (x, {"b": x})], "c": torch.zeros(1), "d": 3})
+    assert waited == ["cuda:0"] * 3
+
+
 def test_jax_without_x64_never_cuts_silently(columns: Any) -> None:
     jax_impl = columns[2]
     with precision("float32"):
         small = jax_impl.from_numpy(np.array([1, -(2**31)]))
         assert jax_impl.to_numpy(small).dtype == np.int32
         assert jax_impl.to_numpy(small).tolist() == [1, -(2**31)]
-        for x in (np.array([2**31]), np.zeros(2), np.zeros(2, complex)):
+        for x in (
+            np.array([2**31]), np.array([2**32], np.uint64), np.zeros(2), np.zeros(2, complex)
+        ):  # fmt: skip
             with pytest.raises(ValueError, match=r"from_numpy: x .*jax_enable_x64"):
                 jax_impl.from_numpy(x)
