@@ -221,6 +221,9 @@ def test_accuracy_counts_right_rows(column: Any, dtype: np.dtype) -> None:
     accuracy = column.call("classifier", "accuracy", params, x, t)
     assert accuracy == 0.75
     assert accuracy.dtype == dtype
+    # rounded once, and to this dtype
+    t = predicted[:3] + np.array([0, 1, 1]) * np.where(predicted[:3] == 2, -1, 1)
+    assert column.call("classifier", "accuracy", params, x[:3], t) == dtype.type(1) / dtype.type(3)
 
 
 def test_predict_takes_the_first_of_a_tie(column: Any, dtype: np.dtype) -> None:
@@ -349,6 +352,42 @@ def test_weights_are_out_in(columns: Any, dtype: np.dtype) -> None:
         h2 = np.maximum(np.einsum("ni,oi->no", h1, params["fc2.weight"]) + params["fc2.bias"], 0)
         expected = np.einsum("ni,oi->no", h2, params["output.weight"]) + params["output.bias"]
         assert_within(column.name, logits, expected, 16, "eps")
+
+
+def test_square_layers_as_many_rows_as_classes(column: Any) -> None:
+    """Where every size is the same, a transpose or an axis too many keeps the shape."""
+    params, x, t = case(np.dtype("float64"), n=4, sizes=(4, 4, 4, 4))
+    params = {name: 3 * p for name, p in params.items()}  # so that the classes differ by row
+    h = x
+    for layer in ("fc1", "fc2", "output"):
+        z = np.einsum("ni,oi->no", h, params[f"{layer}.weight"]) + params[f"{layer}.bias"]
+        h = np.maximum(z, 0)
+    logits = z
+    with precision("float64"):
+        found = column.call("classifier", "logits", params, x)
+        shares = column.call("classifier", "probabilities", params, x)
+        predicted = column.call("classifier", "predict", params, x)
+        loss, grads = column.call("classifier", "loss_and_grads", params, x, t)
+    assert_within("logits", found, logits, 16, "eps")
+    rows = [np.exp(row - row.max()) / np.exp(row - row.max()).sum() for row in logits]
+    assert_within("probabilities", shares, np.array(rows), 32, "eps")
+    assert predicted.tolist() == [int(row.argmax()) for row in logits]
+    assert predicted.tolist() != logits.argmax(axis=0).tolist()
+    assert loss == pytest.approx(-np.mean([np.log(row[k]) for row, k in zip(rows, t, strict=True)]))
+    # the gradient of the loss by the logits, then by the last layer, row by row
+    d_logits = (np.array(rows) - np.eye(4)[t]) / 4
+    before = np.maximum(
+        np.einsum(
+            "ni,oi->no",
+            np.maximum(np.einsum("ni,oi->no", x, params["fc1.weight"]) + params["fc1.bias"], 0),
+            params["fc2.weight"],
+        )
+        + params["fc2.bias"],
+        0,
+    )
+    expected = np.einsum("no,ni->oi", d_logits, before)
+    assert_within("output.weight", grads["output.weight"], expected, 64, "eps")
+    assert_within("output.bias", grads["output.bias"], d_logits.sum(axis=0), 64, "eps")
 
 
 def test_wider_twin_needs_no_other_code(columns: Any, dtype: np.dtype) -> None:

@@ -23,7 +23,8 @@ PARTS = ("MAX", "SUM")
 def sample(dtype: str = "float32", n: int = 60, batch: int = 20, epochs: int = 2) -> Any:
     rng = np.random.default_rng(0)
     x = rng.normal(size=(n, 4)).astype(dtype)
-    params = data.classifier_start(0, (4, 7, 5, 3), dtype=dtype)
+    # in the first layer as many units as rows: nothing but its values tells a transpose
+    params = data.classifier_start(0, (4, 20, 5, 3), dtype=dtype)
     return params, x, rng.integers(0, 3, n), data.batches(n, batch, epochs)
 
 
@@ -327,7 +328,7 @@ def test_more_rows_than_add_up_exactly(column: Column) -> None:
 
 @pytest.mark.parametrize("optimizer", RATES)
 def test_moments_of_another_optimizer(column: Column, optimizer: str) -> None:
-    wrong = {"m.fc1.weight": np.zeros((7, 4), np.float32)}
+    wrong = {"m.fc1.weight": np.zeros((20, 4), np.float32)}
     with pytest.raises(
         ValueError, match=rf"moments must be .* for {optimizer}, got \['m.fc1.weight'\]"
     ):

@@ -44,6 +44,10 @@ def test_forms_agree(column: Any, dtype: np.dtype, form: str) -> None:
         pytest.skip(reason)
     if column.name == "torch_impl" and form in SLOW:
         pytest.skip("runs in the slow tests: torch.compile takes some 20 s")
+    # what is compiled keeps nothing of the call before: neither rate, start, data nor batches
+    params, x, t, rows = case(dtype)
+    other = {name: p * 2 for name, p in params.items()}, -x, t[::-1].copy(), rows[::-1].copy()
+    column.call("execution", form, *other, learning_rate=0.3)
     assert_same_training(column, form, dtype)
 
 

@@ -146,6 +146,32 @@ def test_several_samples(columns: Any, dtype: np.dtype) -> None:
             assert_within("updated", after["bias"], params["bias"] - grads["bias"] / 2, 16, "eps")
 
 
+def test_a_square_layer(column: Any) -> None:
+    """Three rows, three inputs, three outputs: a transpose too many keeps every shape."""
+    rng = np.random.default_rng(4)
+    weight, x, t = rng.normal(size=(3, 3, 3))
+    params = {"weight": weight, "bias": rng.normal(size=3)}
+    y = np.einsum("ni,oi->no", x, weight) + params["bias"]
+    with precision("float64"):
+        found = column.call("linear_layer", "linear", x, weight, params["bias"])
+        alone = column.call("linear_layer", "mse_loss", y, t)
+        loss, grads = column.call("linear_layer", "loss_and_grads", params, x, t)
+    assert_within("linear", found, y, 16, "eps")
+    for value in (alone, loss):
+        assert value == pytest.approx(sum((y - t).ravel() ** 2) / 9, rel=1e-14)
+    expected = np.einsum("no,ni->oi", 2 / 9 * (y - t), x)
+    assert_within("weight", grads["weight"], expected, 16, "eps")
+
+
+def test_the_loss_beside_the_gradients_is_the_loss(column: Any, dtype: np.dtype) -> None:
+    """In the dtype of the data, and to the last bit."""
+    rng = np.random.default_rng(5)
+    x, t = (rng.normal(size=(99, k)).astype(dtype) for k in (3, 1))
+    params, _, _ = layer(dtype)
+    alone = column.call("linear_layer", "loss", params, x, t)
+    assert column.call("linear_layer", "loss_and_grads", params, x, t)[0] == alone
+
+
 @pytest.mark.parametrize("train", TRAINERS)
 def test_tracked_parameters_of_pytorch_are_only_read(columns: Any, train: Any) -> None:
     column = columns[1]

@@ -230,6 +230,21 @@ def test_inference_is_tracked_only_on_request(column: Any, dtype: np.dtype, reco
     assert y.shape == (5, 1)
     same(y, [[39], [109], [179], [249], [319]], dtype)
     assert tracked is record
+    square = {"weight": np.array([[1, 2], [3, 4]], dtype), "bias": np.array([0, 1], dtype)}
+    y, _ = column.call("recording", "infer", square, np.array([[1, 10]], dtype), record=record)
+    same(y, [[21, 44]], dtype)
+
+
+@NUMPY
+def test_the_engine_multiplies_square_matrices(column: Any) -> None:
+    """The derivative of the sum of (A B^T)_ij, by A the sums of B's rows, by B those of A's."""
+    recording = column.recording
+    a, b = (recording.Var(np.array(v), tracked=True) for v in ([[1, 2], [3, 4]], [[5, 6], [7, 9]]))
+    y = recording._apply("matmul", a, b.T)
+    y.backward()
+    assert y.value.tolist() == [[17, 25], [39, 57]]
+    assert a.grad.tolist() == [[12, 15], [12, 15]]
+    assert b.grad.tolist() == [[4, 6], [4, 6]]
 
 
 @TORCH

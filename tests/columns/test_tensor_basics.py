@@ -374,6 +374,23 @@ def test_variance_says_its_divisor(
     same(got, np.array(expected, dtype=dtype))
 
 
+def test_variance_far_from_zero(column: Column, dtype: np.dtype) -> None:
+    """The squares of the deviations, not the mean of the squares less the square of the mean."""
+    far = {"float32": 2.0**14, "float64": 2.0**40}[str(dtype)]
+    x = (far + np.array([1, 2, 3, 5, 9])).astype(dtype)
+    same(column.call("tensor_basics", "variance", x, ddof=0), np.array(8, dtype=dtype))
+
+
+def test_moving_to_where_it_is_copies_nothing(column: Column) -> None:
+    (x,) = arrays(column, [1.0, 2.0])
+    moved = column.tensor_basics.move(x, "cpu")
+    if column.name == "jax_impl":
+        assert moved.unsafe_buffer_pointer() == x.unsafe_buffer_pointer()
+    else:
+        moved[0] = 5
+        assert column.to_numpy(x).tolist() == [5, 2]
+
+
 def test_variance_of_one_number(column: Column) -> None:
     (x,) = arrays(column, [3.0])
     assert column.to_numpy(column.tensor_basics.variance(x, ddof=0)) == 0
@@ -438,6 +455,9 @@ def test_reshape_and_transpose(column: Column) -> None:
     same(by_rows, np.array([[0, 1, 2], [3, 4, 5]], dtype=np.float32))
     turned = column.call("tensor_basics", "transpose", by_rows)
     same(turned, np.array([[0, 3], [1, 4], [2, 5]], dtype=np.float32))
+    square = np.arange(9, dtype=np.float32).reshape(3, 3)
+    turned = column.call("tensor_basics", "transpose", square)
+    same(turned, np.array([[0, 3, 6], [1, 4, 7], [2, 5, 8]], dtype=np.float32))
     through = column.tensor_basics.transpose(column.from_numpy(by_rows))
     back = column.to_numpy(column.tensor_basics.reshape(through, 1, 6))
     same(back, np.array([[0, 3, 1, 4, 2, 5]], dtype=np.float32))

@@ -13,6 +13,7 @@ import pytest
 from support.classifier import RATES, steps_of, trained
 
 from triptych.agreement.bounds import TRAINED
+from triptych.column import Column
 
 SEEDS, MORE_SEEDS = range(3), range(3, 30)
 
@@ -35,6 +36,17 @@ def check(
 @pytest.mark.parametrize("optimizer", RATES)
 def test_parameters(columns: Any, dtype: np.dtype, agree: Any, optimizer: str, steps: int) -> None:
     check(columns, dtype, agree, optimizer, steps, SEEDS if steps < 1000 else SEEDS[:1])
+
+
+@pytest.mark.parametrize("optimizer", RATES)
+def test_no_bound_hides_a_rate_that_is_a_little_off(dtype: np.dtype, optimizer: str) -> None:
+    """By a thousandth in float32, by 2e-12 in float64, at any number of steps."""
+    off = {"float32": 1e-3, "float64": 2e-12}[str(dtype)]
+    column = Column("numpy_ref")
+    for steps, bound in TRAINED[optimizer, str(dtype)].items():
+        right, wrong = (trained(column, dtype, 0, optimizer, steps, off=d) for d in (0, off))
+        apart = max(np.abs(right[name] - wrong[name]).max() for name in right)
+        assert apart > bound, (steps, apart, bound)
 
 
 @pytest.mark.slow

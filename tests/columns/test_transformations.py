@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from triptych.agreement.measures import assert_within
+from triptych.column import precision
 from triptych.names import COLUMNS
 
 N, FEATURES, CLASSES = 8, 5, 4
@@ -28,15 +29,17 @@ Params = dict[str, np.ndarray]
 BOUND = 40
 
 
-def drawn(dtype: Any, seed: int = 0) -> tuple[Params, np.ndarray, np.ndarray, Params]:
+def drawn(
+    dtype: Any, seed: int = 0, features: int = FEATURES, n: int = N
+) -> tuple[Params, np.ndarray, np.ndarray, Params]:
     """Parameters, rows, labels and a direction."""
     rng = np.random.default_rng(seed)
-    shapes = {"weight": (CLASSES, FEATURES), "bias": (CLASSES,)}
+    shapes = {"weight": (CLASSES, features), "bias": (CLASSES,)}
     params, direction = (
         {name: rng.normal(size=shape).astype(dtype) for name, shape in shapes.items()}
         for _ in range(2)
     )
-    x, t = rng.normal(size=(N, FEATURES)).astype(dtype), rng.integers(0, CLASSES, N)
+    x, t = rng.normal(size=(n, features)).astype(dtype), rng.integers(0, CLASSES, n)
     return params, x, t, direction
 
 
@@ -172,6 +175,27 @@ def test_against_complex_steps(column: Any, dtype: np.dtype, seed: int) -> None:
     # each loss is right to some eps, which the quotient divides by the step
     step = float(np.cbrt(np.finfo(dtype).eps))
     assert_near(call("central_differences", *given[:3], step=step), mean, dtype, 20 / step)
+
+
+def test_as_many_rows_and_features_as_classes(column: Any) -> None:
+    """Nothing but its values tells a transpose."""
+    params, x, t, v = given = drawn("float64", 7, CLASSES, CLASSES)
+
+    wide = np.dtype("float64")
+
+    def call(function: str, *args: Any) -> Any:
+        with precision("float64"):
+            return column.call("transformations", function, *args)
+
+    rows = call("per_example_grads", *given[:3])
+    assert_near(rows, slopes(lambda p: row_losses(p, x, t), params), wide)
+    assert_near(call("loss", *given[:3]), row_losses(params, x, t).mean(), wide)
+    moved = {name: p + 1e-30j * v[name] for name, p in params.items()}
+    curved = {name: g.imag / 1e-30 for name, g in gradient(moved, x, t).items()}
+    assert_near(call("hessian_vector_product", *given), curved, wide)
+    jacobian = slopes(lambda p: softmax(logits(params, p["x"])), {"x": x[2]})["x"]
+    for way in ("rows", "columns"):
+        assert_near(call(f"jacobian_by_{way}", params, x[2]), jacobian, wide)
 
 
 def test_labels_of_32_bits_are_labels_too(column: Any) -> None:

@@ -41,6 +41,8 @@ def test_eps_is_normwise(dtype: Any) -> None:
 
 
 def test_absolute_and_integers() -> None:
+    # float64 is measured in float64
+    assert distance("x", np.array([1 + 2.0**-50]), np.array([1.0]), "absolute").value == 2.0**-50
     assert distance("x", np.array([1.0, 5.0]), np.array([1.0, 2.0]), "absolute") == (3, (1,))
     assert distance("x", np.array([2**63 - 1]), np.array([-1]), "ulp").value == 2.0**63
     assert distance("x", np.array([True]), np.array([False]), "eps").value == 1
@@ -54,6 +56,7 @@ def test_what_cannot_be_compared_raises(unit: str) -> None:
         (one, one.astype(np.float32), "dtype float64 is not float32"),
         (np.array([1, np.nan]), one, r"NaN at \(1,\)"),
         (np.array([np.nan, 1]), np.array([np.nan, 1]), r"NaN at \(0,\)"),
+        (one, np.array([1, np.nan]), r"NaN at \(1,\)"),
         (one[:0], one[:0], "nothing to compare"),
     ):
         with pytest.raises(DisagreementError, match=f"loss: .*{words}"):
@@ -65,6 +68,8 @@ def test_assert_within_says_where() -> None:
     assert assert_within("w", a, b, 0.5, "absolute") == 0.5
     with pytest.raises(DisagreementError, match=r"w: 0.5 absolute apart.*at \(1, 1\).*4.5.*4.0"):
         assert_within("w", a, b, 0.4, "absolute")
+    with pytest.raises(DisagreementError, match="allowed nan"):
+        assert_within("w", a, a, float("nan"), "absolute")
 
 
 def test_first_parting() -> None:

@@ -74,3 +74,30 @@ def test_losses_and_gradients_are_off_where_the_parameters_are(dtype: np.dtype) 
     moved = found.params.error[:-1] @ np.ones(2)
     assert (found.grads.error[1:].max(axis=1) > 0).all()
     assert (np.diff(moved) > 0).all()  # the error accumulates
+
+
+def test_losses_and_gradients_are_off_by_what_the_parameters_are(dtype: np.dtype) -> None:
+    """Not by less; and not by more than that, and the rounding of a single step."""
+    start, x, t = points(dtype, 0)
+    found = bound_of(start, x, t, RATE)
+    x, t = x.astype(float), t.astype(float)
+
+    def loss(w: float, b: float) -> float:
+        return float(np.mean((w * x + b - t) ** 2))
+
+    def slopes(w: float, b: float) -> np.ndarray:
+        r = w * x + b - t
+        return np.array([np.mean(2 * r * x), np.mean(2 * r)])
+
+    first = [quantity.error[0] for quantity in (found.losses, found.grads)]
+    for step in (5, 20, STEPS - 1):
+        at, off = found.params.value[step - 1], found.params.error[step - 1]
+        corners = [at + off * sign for sign in ((1, 1), (1, -1), (-1, 1), (-1, -1))]
+        for quantity, function, alone in (
+            (found.losses, loss, first[0]),
+            (found.grads, slopes, first[1]),
+        ):
+            shift = np.max([abs(function(*p) - function(*at)) for p in corners], axis=0)
+            error = quantity.error[step]
+            assert (shift <= 1.001 * error).all(), (step, shift, error)
+            assert (error <= 10 * (shift + alone)).all(), (step, shift, error)

@@ -15,10 +15,11 @@ from rich.cells import cell_len
 from rich.console import Console
 from support.strict import load_column
 
+from triptych.__main__ import main
 from triptych.claims import book, program, tables, verdicts
 from triptych.claims.book import ABSENT, Claim
 from triptych.claims.verdicts import DIFFERS, ERRATUM, HOLDS, MISSING, WRONG, Result
-from triptych.column import precision
+from triptych.column import Column, precision
 from triptych.names import COLUMNS, UnknownNameError
 
 CLAIMS = book.claims()
@@ -556,6 +557,33 @@ def test_progress_is_told() -> None:
     some = [book.claim("B-count"), book.claim("A-add")]
     assert verdicts.check_all(["numpy_ref"], only=some, seen=told.append) == told
     assert [r.claim.id for r in told] == ["B-count", "A-add"]
+
+
+def test_the_worst_of_the_columns_is_the_verdict_on_a_claim() -> None:
+    (some,) = verdicts.check_all(["numpy_ref"], only=[book.claim("B-count")])
+    order = [WRONG, ERRATUM, DIFFERS, HOLDS, MISSING]
+    for i, worse in enumerate(order):
+        for better in order[i:]:
+            for pair in ((worse, better), (better, worse)):
+                assert verdicts.overall([some._replace(verdict=v) for v in pair]) == worse
+
+
+def test_a_column_whose_own_answer_is_the_printed_one_in_fewer_digits_is_wrong() -> None:
+    claim = book.claim("A-quadratic-dx")
+    claim = claim._replace(printed="7.00", own={"numpy_ref": "7"})
+    assert verdicts.check(claim, "numpy_ref").text == "7"
+    assert verdicts.check(claim, "numpy_ref").verdict == WRONG
+
+
+def test_a_wrong_claim_is_the_commands_exit_status(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["claims", "B-count", "--column", "numpy_ref"]
+    assert main(words) == 0
+    monkeypatch.setattr(Column("numpy_ref").parameters, "count", lambda params: 299)
+    assert main(words) == 1
+    assert main([*words, "--json"]) == 1
+    assert '"verdict": "WRONG"' in capsys.readouterr().out
 
 
 def test_summary(found: list[Result]) -> None:

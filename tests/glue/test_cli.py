@@ -53,6 +53,10 @@ def test_wrong_names(words: list[str], said: str, capsys: pytest.CaptureFixture[
     assert said in capsys.readouterr().err
 
 
+def test_the_exit_status_is_the_process_own() -> None:
+    assert triptych("read", "clasifier").returncode == 2
+
+
 @pytest.mark.parametrize("words", [[], ["reed"], ["read", "--dim"], ["compare", "--dtype", "int8"]])
 def test_wrong_usage(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     if words == ["read", "--dim"]:  # an unambiguous beginning of an option is that option

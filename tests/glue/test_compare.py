@@ -11,8 +11,9 @@ from rich.console import Console
 from triptych import column, comparison, names
 from triptych.__main__ import main
 from triptych.agreement import exhibits, tables
+from triptych.agreement.measures import distance
 from triptych.agreement.training import EPOCHS
-from triptych.claims import verdicts
+from triptych.claims import book, verdicts
 from triptych.column import Column
 from triptych.source.parse import concepts
 
@@ -135,6 +136,45 @@ def test_a_planted_mistake_is_found(
     assert words in " ".join(out.split())
 
 
+# ten times its bound, in eps of both dtypes, or absolute in float32 and in float64
+NOTICED: dict[tuple[str, str], float | tuple[float, float]] = {
+    ("linear_layer", "loss, gradients"): 110,
+    ("linear_layer", "1000 losses"): 630,
+    ("linear_layer", "1000 steps"): 13_000,
+    ("linear_regression", "100 losses"): 71,
+    ("linear_regression", "100 epochs"): 6_500,
+    ("classifier", "loss, beside 1"): 82,
+    ("classifier", "gradients"): 162,
+    ("classifier", "10 steps of SGD"): (1e-5, 2e-14),
+    ("classifier", "10 steps of Adam"): (3e-5, 5e-14),
+    ("optimizers", "first step of Adam"): 32,
+    ("execution", "10 steps of the loop"): (1e-5, 2e-14),
+    ("transformations", "Jacobians, curvature"): (5e-5, 9e-14),
+    ("data_parallel", "10 steps"): (1e-5, 2e-14),
+}
+
+
+def test_where_nothing_may_differ() -> None:
+    """Every exhibit that is not in the table of what has to be noticed."""
+    bounded = {(e.concept, e.quantity) for e in exhibits.EXHIBITS if any(map(e.bound, e.dtypes))}
+    assert bounded == NOTICED.keys()
+
+
+@pytest.mark.parametrize("exhibit", NOTICED, ids=" ".join)
+def test_a_mistake_of_ten_times_the_bound_is_found(exhibit: tuple[str, str]) -> None:
+    (found,) = [e for e in exhibits.EXHIBITS if (e.concept, e.quantity) == exhibit]
+    for i, dtype in enumerate(found.dtypes):
+        right = found.compute(Column("numpy_ref"), dtype)
+        floats = [name for name, value in right.items() if value.dtype.kind == "f"]
+        value = right[max(floats, key=lambda name: float(np.max(np.abs(right[name]))))]
+        noticed = NOTICED[exhibit]
+        if isinstance(noticed, tuple):
+            wrong = value + np.array(noticed[i], dtype)
+        else:
+            wrong = value * np.array(1 + noticed * np.finfo(dtype).eps, dtype)
+        assert distance("wrong", wrong, value, found.unit).value > found.bound(dtype)
+
+
 @pytest.mark.usefixtures("all_columns")
 def test_another_bit_is_another_digest(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -158,6 +198,17 @@ def test_another_bit_is_another_digest(
 def test_a_dtype_that_a_concept_lacks(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["compare", "--concept", "reproducible", "--dtype", "float64"]) == 2
     assert "reproducible exists in float32 only" in capsys.readouterr().err
+
+
+def test_a_wrong_claim_of_any_column_is_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    (found,) = verdicts.check_all(["numpy_ref"], only=[book.claim("B-count")])
+    wrong = [found._replace(column=name, verdict=verdicts.WRONG) for name in names.COLUMNS]
+    for part in ("_measure", "_train", "_digests"):
+        monkeypatch.setattr(comparison, part, lambda *_: [])
+    monkeypatch.setattr(comparison, "_check_claims", lambda _: wrong)
+    _, outcome = printed(120)
+    for name in names.COLUMNS:
+        assert any(failure.startswith(f"claim B-count, {name}") for failure in outcome.failures)
 
 
 @pytest.mark.usefixtures("all_columns")

@@ -5,6 +5,7 @@ never from `triptych.data` itself.
 """
 
 import importlib
+import math
 import subprocess
 import sys
 from collections.abc import Callable
@@ -224,6 +225,33 @@ def test_classifier_start_fills_pytorchs_range() -> None:
         # uniform in +-bound: mean 0, standard deviation bound / sqrt(3)
         assert abs(value.mean()) < 0.2 * bound
         assert value.std() == pytest.approx(bound / 3**0.5, rel=0.15)
+
+
+def test_every_draw_comes_from_one_stream_in_the_order_of_the_names() -> None:
+    """Published digests rest on it: what a seed gives stays what it gives, on every machine."""
+    rng = np.random.default_rng(2)
+    params = data.classifier_start(2, (2, 3, 5, 4))
+    assert [name.partition(".")[0] for name in params][::2] == ["fc1", "fc2", "output"]
+    for i, (name, value) in enumerate(params.items()):
+        bound = 1 / math.sqrt((2, 3, 5)[i // 2])
+        drawn = rng.uniform(-bound, bound, value.shape)
+        np.testing.assert_array_equal(value, drawn, err_msg=name)
+    rng = np.random.default_rng(5)
+    rows = [rng.permutation(7)[:6].reshape(2, 3) for _ in range(3)]
+    np.testing.assert_array_equal(data.batches(7, 3, 3, seed=5), np.concatenate(rows))
+    mask = np.random.default_rng(1).random((20, 30)) >= 0.3
+    np.testing.assert_array_equal(data.dropout_mask((20, 30), 0.3, 1), mask)
+    rng = np.random.default_rng(4)
+    x = rng.uniform(-1, 1, (9, 1))
+    _, found, t = data.noisy_line(9, 4)
+    np.testing.assert_array_equal(found, x)
+    np.testing.assert_array_equal(t, 2 * x + rng.normal(0, 0.1, (9, 1)))
+
+
+def test_no_epoch_of_a_seed_is_one_of_another() -> None:
+    """As it would be if each epoch began with a seed of its own."""
+    epochs = [tuple(e) for s in range(3) for e in data.batches(9, 9, 3, seed=s).tolist()]
+    assert len(set(epochs)) == 9
 
 
 # Batches

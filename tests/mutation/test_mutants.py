@@ -1,6 +1,7 @@
 """The tool that plants mistakes: it makes them, and it can tell a test that notices from none."""
 
 import os
+import random
 import re
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from pathlib import Path
 from shutil import copytree, ignore_patterns
 
 import mutants
+import planted
 import pytest
 
 WEAK_TEST = """
@@ -122,6 +124,35 @@ def test_nothing_to_do_is_an_error(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="2"):
         mutants.main(["--match", "no such name"])
     assert "no mutant matches 'no such name'" in capsys.readouterr().err
+
+
+def test_what_is_planted_by_hand_has_its_place_and_its_tests() -> None:
+    every = planted.by_hand() + planted.by_operator()
+    kinds = Counter(mistake.kind for mistake in every)
+    assert kinds.keys() >= {"bounds", "exit status", "square sizes", "captures", "draws", "NaN"}
+    assert {kind for kind, *_ in planted.OPERATORS} <= kinds.keys()
+    assert {file for _, file, *_ in planted.OPERATORS} <= {m.file for m in planted.by_operator()}
+    for mistake in every:
+        compile(mistake.source, mistake.file, "exec")
+        for test in mistake.tests:
+            file, _, name = test.partition("::")
+            path = planted.ROOT / file
+            assert path.exists(), test
+            assert not name or f"def {name}(" in path.read_text(encoding="utf-8"), test
+
+
+@pytest.mark.slow
+def test_planted_by_hand_and_noticed_or_not(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert planted.main(["--match", "draws, triptych/data.py", "--sample", "1"]) == 0
+    assert "1 planted, 1 caught" in capsys.readouterr().out
+    (some,) = random.Random(0).sample(planted.by_hand(), 1)
+    text = (planted.ROOT / some.file).read_text(encoding="utf-8")
+    none = some._replace(source=text, tests=["tests/glue/test_agreement.py"], why="")
+    monkeypatch.setattr(planted, "by_hand", lambda: [none])
+    assert planted.main(["--match", none.planted]) == 1
+    assert "SURVIVED" in capsys.readouterr().out
 
 
 @pytest.mark.slow

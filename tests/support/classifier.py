@@ -35,13 +35,15 @@ def assert_flat(
         )  # fmt: skip
 
 
-def trained(column: Any, dtype: np.dtype, seed: int, optimizer: str, steps: int) -> Any:
-    """Parameters after so many steps on batches of 32 of 320 rows of order 1."""
+def trained(
+    column: Any, dtype: np.dtype, seed: int, optimizer: str, steps: int, *, off: float = 0
+) -> Any:
+    """Parameters after so many steps on batches of 32 of 320 rows of order 1; off: of the rate."""
     rng = np.random.default_rng(seed)
     x, t = rng.normal(size=(320, 4)).astype(dtype), rng.integers(0, 3, 320)
     start = data.classifier_start(seed, dtype=str(dtype))
     rows = data.batches(320, 32, 100, seed=seed)[:steps]
-    rate = RATES[optimizer]
+    rate = RATES[optimizer] * (1 + off)
     after, losses = column.call(
         "classifier", "fit", start, x, t, rows, optimizer=optimizer, learning_rate=rate
     )
