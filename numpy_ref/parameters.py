@@ -70,9 +70,7 @@ def save(path: str | os.PathLike[str], params: dict[str, Array]) -> None:
     Source: B, state.
     """
     if "__metadata__" in params:
-        raise ValueError(
-            "save: params must have names, got __metadata__, which is the format's own"
-        )
+        raise ValueError("save: params must have other names, got __metadata__, the format's own")
     # safetensors writes the bytes as they lie in memory: they must lie in order
     arrays = {name: np.ascontiguousarray(p) for name, p in to_numpy(params).items()}
     target = Path(os.path.realpath(path))
