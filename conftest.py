@@ -3,6 +3,7 @@
 The options stand here because pytest reads those of this directory's conftest.py in any case.
 """
 
+import importlib.util
 import os
 import sys
 from pathlib import Path
@@ -57,14 +58,43 @@ def pytest_cmdline_main(config: pytest.Config) -> None:
     option.dist = "loadfile"  # what a file computes for all of its tests is computed once
 
 
+SHOWING = {"compare", "histogram", "group-by", "sort", "columns", "name", "time-unit", "verbose"}
+"""pytest-benchmark's options that ask for its own table; without one the report takes its place."""
+UNHEARD = {
+    *("min-time", "max-time", "min-rounds", "precision", "confidence", "timer", "warmup"),
+    *("calibration-precision", "warmup-iterations", "disable-gc", "cprofile", "cprofile-loops"),
+    *("cprofile-top", "cprofile-dump"),
+}
+"""Those that would do nothing: the rows are timed in processes of their own."""
+
+
+def _heed(config: pytest.Config) -> None:
+    """Do what a user of pytest-benchmark's options expects, or say that it cannot be done."""
+    arguments = [str(argument) for argument in config.invocation_params.args]
+    given = {
+        a.removeprefix("--benchmark-").partition("=")[0]
+        for a in arguments
+        if a.startswith("--benchmark-")
+    }
+    if unheard := sorted(given & UNHEARD):
+        listed = ", ".join(f"--benchmark-{name}" for name in unheard)
+        raise pytest.UsageError(f"{listed}: not here; how long a row is timed is --budget's to say")
+    if "compare-fail" in given and "compare" not in given:
+        raise pytest.UsageError("--benchmark-compare-fail needs --benchmark-compare")
+    if "histogram" in given and importlib.util.find_spec("pygal") is None:
+        raise pytest.UsageError(
+            "--benchmark-histogram needs pip install 'pytest-benchmark[histogram]'"
+        )
+    config.option.benchmark_quiet = not given & SHOWING
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Begin anew with the thread pools told: they are made when their libraries are loaded."""
     if not config.getoption("benchmark_only", False):
         return
     os.environ.clear()
     os.environ.update(ENVIRONMENT_AT_START)
-    # the report takes the place of pytest-benchmark's own table
-    config.option.benchmark_quiet = True
+    _heed(config)
     from benchmarks import machine
     from triptych import column
 

@@ -183,14 +183,17 @@ def step_case(column: str, mode: str, batch: int, optimizer: str = "sgd", **kwar
         steps, epochs = min(steps, max(4, 2**15 // batch)), 20
     count = classifier_step(SIZES, batch, NUMBERS[dtype], optimizer=optimizer)
 
-    def make(case: Case) -> Target:
-        target = training(case, optimizer, arguments(batch, steps, SIZES, dtype))
-        return target._replace(bound=training_bound(optimizer, dtype, batch, steps))
-
+    make = partial(_make_step, optimizer=optimizer, steps=steps)
     return Case(
         "classifier", TASKS[optimizer], column, mode, batch, steps * epochs, make,
         **count._asdict(), **kwargs,
     )  # fmt: skip
+
+
+def _make_step(case: Case, *, optimizer: str, steps: int) -> Target:
+    assert case.batch is not None
+    target = training(case, optimizer, arguments(case.batch, steps, SIZES, case.dtype))
+    return target._replace(bound=training_bound(optimizer, case.dtype, case.batch, steps))
 
 
 def epoch_case(column: str, mode: str, **kwargs: Any) -> Case:
@@ -198,91 +201,88 @@ def epoch_case(column: str, mode: str, **kwargs: Any) -> Case:
     epochs, batch = 10, 32
     count = classifier_step(SIZES, batch, NUMBERS["float32"])
     per_epoch = data.TRAINING_ROWS // batch
-
-    def make(case: Case) -> Target:
-        (x, t), _ = data.diabetes(SEED, dtype="float32")
-        start = data.classifier_start(SEED, dtype="float32")
-        rows = data.batches(len(x), batch, epochs, SEED)
-        target = training(case, "sgd", (start, x, t, rows))
-        return target._replace(bound=training_bound("sgd", "float32", batch, len(rows)))
-
     return Case(
-        "classifier", EPOCH, column, mode, batch, epochs, make,
+        "classifier", EPOCH, column, mode, batch, epochs, _make_epochs,
         flops=count.flops * per_epoch, bytes=count.bytes * per_epoch, **kwargs,
     )  # fmt: skip
 
 
+def _make_epochs(case: Case) -> Target:
+    assert case.batch is not None
+    (x, t), _ = data.diabetes(SEED, dtype="float32")
+    start = data.classifier_start(SEED, dtype="float32")
+    rows = data.batches(len(x), case.batch, case.steps, SEED)
+    target = training(case, "sgd", (start, x, t, rows))
+    return target._replace(bound=training_bound("sgd", "float32", case.batch, len(rows)))
+
+
 def inference_case(column: str, mode: str, batch: int, **kwargs: Any) -> Case:
     """The probabilities of a batch of rows; a step takes the next batch."""
-    steps = steps_of(batch)
-
-    def make(case: Case) -> Target:
-        given, rows, _, _ = arguments(batch, steps, SIZES, "float32")
-        column = Column(case.column, case.device)
-        params = column.take_in(given)
-        batches = [column.take_in(part) for part in np.split(rows, steps)]
-        one = unchecked(column, column.classifier.probabilities)
-
-        def outputs(result: Any) -> Outputs:
-            return {"P": np.concatenate(column.give_out(result))}
-
-        def expected() -> Outputs:
-            with precision("float64"):
-                exact = in_float64((given, rows))
-                return {"P": judge(case.column).call("classifier", "probabilities", *exact)}
-
-        def run(params: Any, batches: Any) -> Any:
-            return [one(params, x) for x in batches]
-
-        return Target(
-            lambda: (params, batches), run, column.synchronize, outputs, expected, 16, "eps"
-        )
-
     count = inference(SIZES, batch, NUMBERS["float32"])
     return Case(
-        "classifier", "classifier, inference", column, mode, batch, steps, make,
-        **count._asdict(), **kwargs,
+        "classifier", "classifier, inference", column, mode, batch, steps_of(batch),
+        _make_inference, **count._asdict(), **kwargs,
     )  # fmt: skip
+
+
+def _make_inference(case: Case) -> Target:
+    assert case.batch is not None
+    given, rows, _, _ = arguments(case.batch, case.steps, SIZES, "float32")
+    column = Column(case.column, case.device)
+    params = column.take_in(given)
+    batches = [column.take_in(part) for part in np.split(rows, case.steps)]
+    one = unchecked(column, column.classifier.probabilities)
+
+    def outputs(result: Any) -> Outputs:
+        return {"P": np.concatenate(column.give_out(result))}
+
+    def expected() -> Outputs:
+        with precision("float64"):
+            exact = in_float64((given, rows))
+            return {"P": judge(case.column).call("classifier", "probabilities", *exact)}
+
+    def run(params: Any, batches: Any) -> Any:
+        return [one(params, x) for x in batches]
+
+    return Target(lambda: (params, batches), run, column.synchronize, outputs, expected, 16, "eps")
 
 
 def twin_case(column: str, mode: str, *, dtype: str = "float32", **kwargs: Any) -> Case:
     """A training step of a network so wide that the arithmetic counts; a smaller one on a CPU."""
-    device = kwargs.get("device", "cpu")
-    sizes, batch = TWINS[device]
-    steps = 4
-
-    def make(case: Case) -> Target:
-        given = arguments(batch, steps, sizes, dtype)
-        target = training(case, "sgd", given)
-        column = Column(case.column, case.device)
-        start, x, t, batches = (placed(column, value, dtype) for value in given)
-
-        def check() -> Any:
-            # Beside a bfloat16 weight the update is too small to see: compare the gradient too.
-            trained = column.synchronize(target.run(*target.start()))
-            rows = batches[0]
-            return trained, column.classifier.loss_and_grads(start, x[rows], t[rows])[1]
-
-        def outputs(result: Any) -> Outputs:
-            grads = column.give_out(result[1])
-            return target.outputs(result[0]) | {f"d {name}": g for name, g in grads.items()}
-
-        def expected() -> Outputs:
-            return _expected_twin(judge(case.column).name, sizes, batch, steps, dtype)
-
-        # a gradient is within 16 eps, and an update of it at the rate 0.1 adds two roundings; the
-        # eps of the reduced precisions is half the distance between two of their numbers
-        bound = max(16, steps * (16 * RATE["sgd"] + 2)) * (2 if case.dtype in REDUCED else 1)
-        return target._replace(
-            check=check, outputs=outputs, expected=expected, bound=bound, unit="eps"
-        )
-
+    sizes, batch = TWINS[kwargs.get("device", "cpu")]
     name = "-".join(map(str, sizes))
     return Case(
-        "classifier", f"wide twin {name}, SGD", column, mode, batch, steps, make,
-        dtype=dtype,
+        "classifier", f"wide twin {name}, SGD", column, mode, batch, 4,
+        partial(_make_twin, sizes=sizes), dtype=dtype,
         **classifier_step(sizes, batch, NUMBERS[dtype])._asdict(), **kwargs,
     )  # fmt: skip
+
+
+def _make_twin(case: Case, *, sizes: tuple[int, ...]) -> Target:
+    assert case.batch is not None
+    batch, steps, dtype = case.batch, case.steps, case.dtype
+    given = arguments(batch, steps, sizes, dtype)
+    target = training(case, "sgd", given)
+    column = Column(case.column, case.device)
+    start, x, t, batches = (placed(column, value, dtype) for value in given)
+
+    def check() -> Any:
+        # Beside a bfloat16 weight the update is too small to see: compare the gradient too.
+        trained = column.synchronize(target.run(*target.start()))
+        rows = batches[0]
+        return trained, column.classifier.loss_and_grads(start, x[rows], t[rows])[1]
+
+    def outputs(result: Any) -> Outputs:
+        grads = column.give_out(result[1])
+        return target.outputs(result[0]) | {f"d {name}": g for name, g in grads.items()}
+
+    def expected() -> Outputs:
+        return _expected_twin(judge(case.column).name, sizes, batch, steps, dtype)
+
+    # a gradient is within 16 eps, and an update of it at the rate 0.1 adds two roundings; the
+    # eps of the reduced precisions is half the distance between two of their numbers
+    bound = max(16, steps * (16 * RATE["sgd"] + 2)) * (2 if case.dtype in REDUCED else 1)
+    return target._replace(check=check, outputs=outputs, expected=expected, bound=bound, unit="eps")
 
 
 @cache

@@ -10,7 +10,8 @@ from triptych import column, trees
 from triptych.agreement.measures import Unit
 from triptych.column import Column
 
-FEWEST, MOST = 7, 500  # rounds: enough for quartiles; more would tell nothing new
+FEWEST, MOST = 7, 201
+"""Turns: enough for quartiles; more would tell nothing new."""
 
 EPS = {
     "float64": 2.0**-52,
@@ -84,6 +85,17 @@ class Case(NamedTuple):
         return self.column in BASES
 
     @property
+    def family(self) -> str:
+        """What it is compared with: the rows of the same task, batch, dtype and device."""
+        batch = f", batch {self.batch}" if self.batch else ""
+        return f"{self.task}{batch}, {self.dtype}, {self.device}"
+
+    @property
+    def words(self) -> str:
+        """What it is, for whoever waits for it."""
+        return f"{self.family}: {self.column}, {self.mode}"
+
+    @property
     def id(self) -> str:
         """Its name on pytest's command line."""
         words = (self.task, self.column, self.mode, self.device, self.dtype, str(self.batch))
@@ -94,7 +106,7 @@ class Case(NamedTuple):
         names = ("concept", "task", "column", "peer", "mode", "device", "dtype", "batch", "steps")
         known = {name: getattr(self, name) for name in (*names, "flops", "bytes")}
         empty = dict.fromkeys(("limit", "agreement", "compile", "break_even_steps"))
-        empty |= dict.fromkeys(("transfer", "peak_memory"))
+        empty |= dict.fromkeys(("transfer", "peak_memory", "cpu", "aged"))
         return known | {"threads": threads, "status": "ok", "reason": ""} | empty
 
 

@@ -1,18 +1,23 @@
-"""The timing harness: a row is checked, then warmed up, then timed; or it shows no time at all.
+"""The timing harness: a row is warmed up, timed and checked, or it shows no time at all.
 
-A target makes K chained steps of real work and waits once, for all of its outputs. It is timed only
-after it has agreed with another column in float64, has been seen to end before it returns and has
-stopped compiling. pytest-benchmark runs the rounds, keeps the statistics and writes the JSON.
+A target makes K chained steps of real work and waits once, for all of its outputs. It is timed when
+it has been seen to end before it returns and has stopped compiling; it shows a time only if it then
+agrees with another column in float64. `turns` has the processes; pytest-benchmark keeps the
+statistics and writes the JSON.
 """
 
+import contextlib
 import statistics
 import sys
 import time
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
 
 from benchmarks import compile_time
-from benchmarks.cases import BASES, EPS, FEWEST, MOST, Case, InvalidRow, Target, precision
-from benchmarks.memory import PeakMemory, transfer_time
+from benchmarks.cases import BASES, EPS, Case, InvalidRow, Target, precision
+from benchmarks.memory import PeakMemory, page_faults, transfer_time
 from triptych import trees
 from triptych.agreement.measures import DisagreementError, distance
 from triptych.column import Column
@@ -20,6 +25,10 @@ from triptych.column import Column
 BUDGET = 1.0  # seconds of timed rounds for a row
 
 WARM_UP = 10  # rounds in which compilation has to end
+TURN = 0.01
+"""Seconds of timed rounds in a turn, at least one round."""
+AGEING = 2**25
+"""Bytes: glibc raises its limit for what it keeps to the size of the largest array given back."""
 
 
 def compilations() -> int:
@@ -66,11 +75,6 @@ def _unfinished(value: Any) -> bool:
     return False
 
 
-def rounds_in(budget: float, seconds: float) -> int:
-    """How many rounds of that length fill a time budget, within `FEWEST` and `MOST`."""
-    return min(MOST, max(FEWEST, round(budget / max(seconds, 1e-9))))
-
-
 def check(case: Case, target: Target) -> dict[str, Any]:
     """The agreement of a target with its reference.
 
@@ -104,7 +108,7 @@ def warm_up(target: Target) -> float:
     """Run until nothing is compiled any more.
 
     Returns:
-        Seconds of a round, the median of the last three.
+        Seconds of a round, the least of the last three.
 
     Raises:
         InvalidRow: it compiles in every round, or returns before its work is done.
@@ -120,49 +124,96 @@ def warm_up(target: Target) -> float:
             raise InvalidRow("returns before its outputs are computed: it does not wait")
         seconds = [*seconds, elapsed] if compilations() == before else []
         if len(seconds) == 3:
-            return statistics.median(seconds)
+            return min(seconds)
     raise InvalidRow(f"compiles in every round: still after {WARM_UP}")
 
 
-def measure(case: Case, benchmark: Any, threads: int, budget: float = BUDGET) -> dict[str, Any]:
-    """Check a row, warm it up and time it.
+class Turn(NamedTuple):
+    """What a row took in one of its turns: seconds of a step."""
 
-    Args:
-        case: the row.
-        benchmark: pytest-benchmark's fixture; it gets the rounds and `extra_info`.
-        threads: of this process, for the record.
-        budget: seconds of timed rounds.
+    wall: float
+    cpu: float
+    """Of all threads of the process."""
+    faults: float
+    """Pages that the system had to bring in, in a step; 0 where it does not say."""
 
-    Returns:
-        The row's `extra_info`, with the status "ok"; `benchmark` has the times.
+
+class Runner:
+    """A row on its way: made and warmed up, stepped a turn at a time, and checked at the end.
+
+    The check is last because the other column that it needs would leave its traces in the process.
 
     Raises:
-        InvalidRow: it shows no time, and why.
+        InvalidRow: it compiles in every round, or returns before its work is done.
     """
-    row = case.row(threads)
-    column = BASES.get(case.column, case.column)
-    with precision(case.dtype), Column(column, case.device).at_home():
-        memory = PeakMemory(case)
-        target = case.make(case)
-        row["agreement"] = check(case, target)
-        memory.forget_host()
-        seconds = warm_up(target)
-        row["peak_memory"] = memory.read()
-        row["transfer"] = transfer_time(case, target.transfer)
+
+    def __init__(self, case: Case, threads: int) -> None:
+        self.case = case
+        self.row = case.row(threads)
+        with self._settings():
+            memory = PeakMemory(case)
+            self.target = case.make(case)
+            memory.forget_host()
+            self._seconds = warm_up(self.target)
+            self.row["peak_memory"] = memory.read()
+
+    @contextlib.contextmanager
+    def _settings(self) -> Iterator[None]:
+        column = Column(BASES.get(self.case.column, self.case.column), self.case.device)
+        with precision(self.case.dtype), column.at_home():
+            yield
+
+    def seconds(self) -> float:
+        """Seconds of a round, as the last rounds of the warm-up took."""
+        return self._seconds
+
+    def turn(self) -> Turn:
+        """A round to be warm again, then timed ones until `TURN` has passed; their medians.
+
+        Raises:
+            InvalidRow: something was compiled, or left undone, inside the timed rounds.
+        """
+        walls: list[float] = []
+        processor: list[float] = []
+        faults: list[float] = []
+        with self._settings():
+            before = compilations()
+            self.target.wait(self.target.run(*self.target.start()))
+            while sum(walls) < TURN:
+                arguments = self.target.start()
+                pages = page_faults()
+                busy, start = time.process_time(), time.perf_counter()
+                result = self.target.wait(self.target.run(*arguments))
+                walls.append(time.perf_counter() - start)
+                processor.append(time.process_time() - busy)
+                faults.append(page_faults() - pages)
+                if compilations() != before or unfinished(result):
+                    raise InvalidRow(
+                        "something was compiled, or left undone, inside the timed rounds"
+                    )
+        return Turn(
+            *(statistics.median(one) / self.case.steps for one in (walls, processor, faults))
+        )
+
+    def age(self) -> None:
+        """Make and free a large array: from then on glibc keeps what the program gives back."""
+        np.ones(AGEING // 8)
+
+    def finish(self) -> dict[str, Any]:
+        """Check the row, and measure what is paid once.
+
+        Returns:
+            Its `extra_info`, without the times.
+
+        Raises:
+            InvalidRow: it does not agree.
+        """
+        case = self.case
+        with self._settings():
+            self.row["agreement"] = check(case, self.target)
+            self.row["transfer"] = transfer_time(case, self.target.transfer)
         if case.compile_time and case.batch is not None:
-            row["compile"] = compile_time.in_fresh_process(
+            self.row["compile"] = compile_time.in_fresh_process(
                 case.column, case.mode, case.device, case.batch, case.steps
             )
-        before = compilations()
-        result = benchmark.pedantic(
-            lambda *arguments: target.wait(target.run(*arguments)),
-            setup=lambda: (target.start(), {}),
-            rounds=rounds_in(budget, seconds),
-        )
-        if compilations() != before or unfinished(result):
-            # pytest-benchmark leaves a benchmark with an error out of its results.
-            benchmark.has_error = True
-            raise InvalidRow("something was compiled, or left undone, inside the timed rounds")
-    benchmark.group = case.task
-    benchmark.extra_info.update(row)
-    return row
+        return self.row

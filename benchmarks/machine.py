@@ -4,6 +4,8 @@ import contextlib
 import os
 import platform
 import subprocess
+import time
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -24,6 +26,8 @@ PACKAGES = (
 )
 SETTINGS = ("XLA_", "MALLOC_", "OPENBLAS_", "MKL_", "OMP_", "GLIBC_", "CUBLAS_", "TORCHINDUCTOR_")
 """Beginnings of the variables that change how the frameworks compute or allocate."""
+BUSY = 0.1
+"""The share of a core that others may use before a run is warned."""
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "PJRT_NPROC")
 """Which variables hold the thread pools of the three frameworks to a number."""
 
@@ -51,15 +55,18 @@ def with_threads(threads: int) -> dict[str, str]:
     return os.environ | told
 
 
-def describe(threads: int) -> dict[str, Any]:
-    """Everything about the machine and the process that a time depends on, but for the limits."""
+@cache
+def describe() -> dict[str, Any]:
+    """The machine, the versions and the settings: what makes two runs one set-up.
+
+    What is asked for once stays: a run that loads another library later is still the same run.
+    """
     import jax
+    import scipy.linalg  # noqa: F401 (its BLAS is one of those that are listed)
     import torch
 
     config: Any = jax.config
-    commit = _commit()
     return {
-        "schema": SCHEMA,
         "machine": _hardware(),
         "versions": {"python": platform.python_version()}
         | {name: _version(name) for name in PACKAGES}
@@ -76,13 +83,51 @@ def describe(threads: int) -> dict[str, Any]:
             "x64": config.jax_enable_x64,
             "deterministic": torch.are_deterministic_algorithms_enabled(),
         },
+    }
+
+
+def run(threads: int) -> dict[str, Any]:
+    """What belongs to one run, and differs in the next."""
+    commit = _commit()
+    return {
+        "schema": SCHEMA,
         "threads": threads,
-        "load": list(os.getloadavg()) if hasattr(os, "getloadavg") else None,
+        "load": load(),
         "commit": commit["id"],
         "dirty": commit["dirty"],
         "seed": SEED,
         "sizes": {"matrix product": SIDE, "triads": TRIADS, "empty steps": EMPTY_STEPS},
     }
+
+
+def load() -> list[float] | None:
+    """Processes that wanted to run in the last 1, 5 and 15 minutes; None where nobody counts."""
+    return list(os.getloadavg()) if hasattr(os, "getloadavg") else None
+
+
+def busy(seconds: float = 0.2) -> str:
+    """What to do where others use the machine; "" where they do not.
+
+    A loop is timed: the part of the time in which it did not run went to others.
+
+    Args:
+        seconds: of the loop.
+    """
+
+    def spin() -> float:
+        processor, start = time.thread_time(), time.perf_counter()
+        while time.perf_counter() - start < seconds:
+            pass
+        return (time.thread_time() - processor) / (time.perf_counter() - start)
+
+    lost = 1 - spin()
+    if lost < BUSY:
+        return ""
+    return (
+        f"this machine is busy: a loop on one core ran {1 - lost:.0%} of the time. Ratios of rows "
+        "that are measured in turn, and CPU times, hold better than times do; --budget 5 makes "
+        "the intervals narrower, and a quiet hour all of it better"
+    )
 
 
 def _commit() -> dict[str, Any]:
@@ -141,11 +186,12 @@ def _first_line(path: str) -> str | None:
 def _blas() -> list[dict[str, Any]]:
     """The libraries for linear algebra in this process, with the kernel that each has chosen."""
     names = ("internal_api", "version", "architecture")
-    return [
+    found = [
         {name: info.get(name) for name in names}
         for info in threadpoolctl.threadpool_info()
         if info["user_api"] == "blas"
     ]
+    return sorted(found, key=str)
 
 
 def _caches() -> dict[str, str | None]:

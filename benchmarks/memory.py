@@ -11,6 +11,11 @@ import numpy as np
 from benchmarks.cases import BASES, FEWEST, Case
 from triptych.column import Column
 
+try:
+    import resource
+except ModuleNotFoundError:  # Windows
+    resource = None  # type: ignore[assignment]
+
 
 def transfer_time(case: Case, given: Mapping[str, np.ndarray] | None) -> dict[str, float] | None:
     """Seconds to bring what a step needs to the device, and its parameters back.
@@ -81,6 +86,11 @@ class PeakMemory:
         host = None if resident is None or peak is None else max(0, peak - resident)
         taken = self._taken() - self.before
         return {"device": taken if taken > 0 else None, "host": host}
+
+
+def page_faults() -> int:
+    """Pages that the system has brought in for this process without reading a disk."""
+    return 0 if resource is None else resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 
 
 def _status(field: str) -> int | None:

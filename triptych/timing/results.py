@@ -1,8 +1,10 @@
 """Timing results as data: read the files, merge runs, compare the rows.
 
-A results file is pytest-benchmark's JSON. What the harness of `benchmarks/` adds stands in
-`machine_info["triptych"]` (the machine, versions and flags, the limits measured, what could not
-run) and in each benchmark's `extra_info`. Files whose machine, versions, flags and commit are equal
+A results file is pytest-benchmark's JSON, whose times are those of one step. What the harness of
+`benchmarks/` adds stands in `machine_info["triptych"]` (the machine, versions and flags), in
+"triptych" (what belongs to this run: the commit, the limits measured, what could not run) and in
+each benchmark's `extra_info`. A file of schema 1 has all of it in `machine_info`, and times of a
+round of steps. Files whose machine, versions, flags and commit are equal
 form one set-up, named A, B, ..., and their rows merge; rows of two set-ups never do. A row that
 several runs of a set-up have measured is pooled: how memory was laid out and what else the machine
 did differs from run to run, and the rounds of a single run cannot show it. Ratios stay within a
@@ -18,11 +20,12 @@ import statistics
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from triptych.names import COLUMNS, DISPLAY_NAMES, UnknownNameError
 
-SCHEMA = 1
+SCHEMA = 2
 
 MODES = ("as written", "un-jitted", "compiled step", "compiled step, donated", "whole loop")
 PLAIN = ("as written", "compiled step")
@@ -57,6 +60,10 @@ class Time(NamedTuple):
     rounds: int
     medians: Mapping[int, float]
     """Of each run, by its number: a results file is one."""
+    least: float
+    """The shortest round."""
+    cpu: float | None = None
+    """Seconds of all threads, the median; None on a GPU, and where nobody has looked."""
 
     @property
     def spread(self) -> float:
@@ -70,6 +77,8 @@ class Ratio(NamedTuple):
     value: float
     foreign: bool
     """The other is of another set-up."""
+    within: tuple[float, float] | None = None
+    """Where it lies with 95%; None where the two have not been measured in turn."""
 
 
 class Row(NamedTuple):
@@ -96,6 +105,11 @@ class Row(NamedTuple):
     break_even_steps: float | None = None
     transfer: dict[str, float] | None = None
     peak_memory: dict[str, float | None] | None = None
+    aged: dict[str, float] | None = None
+    """Where it differs, once the process has freed a large array: "cpu" and page "faults"."""
+    ratios: Mapping[int, Mapping[str, Sequence[float]]] = MappingProxyType({})
+    """By run and "column:mode": how many times as fast as a row measured in turn with this one,
+    and the 95% interval."""
     to_baseline: Ratio | None = None
     to_cpu: Ratio | None = None
     """A GPU's row against the same column and mode on a CPU."""
@@ -198,7 +212,8 @@ def merge(results: Sequence[dict[str, Any]], baseline: str | None = None) -> Res
             (_part(entry, "extra_info"), entry.get("stats")) for entry in result["benchmarks"]
         ]
         entries += [(info, None) for info in ours.get("rows", ())]
-        for row in (_row(letter, number, info, stats) for info, stats in entries):
+        rounds = ours["schema"] == 1
+        for row in (_row(letter, number, info, stats, rounds=rounds) for info, stats in entries):
             key = (row.task, row.column, row.mode, row.side, row.dtype, row.batch)
             rows[key].append(row)
     if not rows and not not_run:
@@ -230,7 +245,10 @@ def pooled(runs: Sequence[Row]) -> Row:
     low, high = min(time.low for time in times), max(time.high for time in times)
     rounds = sum(time.rounds for time in times)
     medians = {number: median for time in times for number, median in time.medians.items()}
-    return row._replace(time=Time(middle.median, low, high, rounds, medians))
+    least = min(time.least for time in times)
+    ratios = {number: found for _, run in timed for number, found in run.ratios.items()}
+    time = Time(middle.median, low, high, rounds, medians, least, middle.cpu)
+    return row._replace(time=time, ratios=ratios)
 
 
 def _overlap(runs: Sequence[Row]) -> bool | None:
@@ -244,11 +262,12 @@ def _overlap(runs: Sequence[Row]) -> bool | None:
 def _ours(result: Any) -> dict[str, Any]:
     if not isinstance(result, dict) or not isinstance(result.get("benchmarks"), list):
         raise ResultsError("not a file of pytest-benchmark: no list of benchmarks")
-    ours = _part(_part(result, "machine_info"), "triptych")
+    ours = _part(_part(result, "machine_info"), "triptych") | _part(result, "triptych")
     if not ours:
         raise ResultsError("a file of pytest-benchmark, but not from this suite's benchmarks")
-    if ours.get("schema") != SCHEMA:
-        raise ResultsError(f"has schema {ours.get('schema')}; this report reads schema {SCHEMA}")
+    if ours.get("schema") not in (1, SCHEMA):
+        found = ours.get("schema")
+        raise ResultsError(f"has schema {found}; this report reads schema 1 and {SCHEMA}")
     return ours
 
 
@@ -261,7 +280,7 @@ def _side(letter: str, info: dict[str, Any]) -> Side:
     return Side(letter, info["device"], info["threads"] if info["device"] == "cpu" else None)
 
 
-def _row(letter: str, number: int, info: dict[str, Any], stats: Any) -> Row:
+def _row(letter: str, number: int, info: dict[str, Any], stats: Any, *, rounds: bool) -> Row:
     needed = ("task", "column", "mode", "device", "threads", "dtype", "batch", "status")
     if lacking := [name for name in needed if name not in info]:
         raise ResultsError(f"a benchmark whose extra_info lacks {', '.join(lacking)}")
@@ -279,15 +298,19 @@ def _row(letter: str, number: int, info: dict[str, Any], stats: Any) -> Row:
     if row.status != "ok":
         return row
     try:
-        low, median, high = (float(stats[name]) / info["steps"] for name in ("q1", "median", "q3"))
-        if not 0 < low <= median <= high < math.inf:
+        steps = info["steps"] if rounds else 1
+        quartiles = ("min", "q1", "median", "q3")
+        least, low, median, high = (float(stats[name]) / steps for name in quartiles)
+        if not 0 < least <= low <= median <= high < math.inf:
             raise ValueError
     except (KeyError, TypeError, ValueError, ZeroDivisionError):
         raise ResultsError(f"{what}: status ok, but no time (stats, steps)") from None
     names = ("flops", "bytes", "limit", "compile", "break_even_steps", "transfer", "peak_memory")
-    measured: dict[str, Any] = {name: info.get(name) for name in names}
-    rounds = int(stats.get("rounds", 0))
-    return row._replace(time=Time(median, low, high, rounds, {number: median}), **measured)
+    measured: dict[str, Any] = {name: info.get(name) for name in (*names, "aged")}
+    cpu = (info.get("cpu") or {}).get("median")
+    medians = {number: median}
+    time = Time(median, low, high, int(stats.get("rounds", 0)), medians, least, cpu)
+    return row._replace(time=time, ratios={number: info.get("ratios") or {}}, **measured)
 
 
 # Comparing
@@ -331,7 +354,12 @@ def ratio_of(row: Row, candidates: Iterable[Row]) -> Ratio | None:
     One's own set-up comes before another; two CPUs are compared at the same number of threads.
     """
     fair = [
-        (other.side != row.side, other.side.setup != row.side.setup, other.time)
+        (
+            other.side != row.side,
+            other.side.setup != row.side.setup,
+            other.time,
+            f"{other.column}:{other.mode}",
+        )
         for other in candidates
         if other.time
         and (
@@ -341,7 +369,11 @@ def ratio_of(row: Row, candidates: Iterable[Row]) -> Ratio | None:
     ]
     if not row.time or not fair:
         return None
-    _, foreign, other = min(fair, key=lambda one: (*one[:2], one[2].median))
+    elsewhere, foreign, other, name = min(fair, key=lambda one: (*one[:2], one[2].median))
+    in_turn = [found[name] for found in row.ratios.values() if name in found]
+    if in_turn and not elsewhere:
+        middles, lows, highs = zip(*in_turn, strict=True)
+        return Ratio(statistics.median(middles), foreign, (min(lows), max(highs)))
     both = row.time.medians.keys() & other.medians.keys()
     within = [other.medians[number] / row.time.medians[number] for number in both]
     return Ratio(statistics.median(within or [other.median / row.time.median]), foreign)

@@ -16,13 +16,14 @@ from triptych.timing.trends import crossovers, fits
 from triptych.timing.words import (
     FIT_LEGEND,
     LEGEND,
-    NOISY,
     counted,
     crossing,
     duration,
+    in_interval,
     in_mebibytes,
     in_share,
     in_times,
+    is_wide,
     significant,
 )
 
@@ -145,9 +146,11 @@ def steady(results: Results, task: str, rows: list[Row]) -> Sheet:
             even = row.break_even_steps
             cell = {
                 "time": duration(row.time.median),
-                "spread": f"{row.time.spread:.0%}{'!' * (row.time.spread > NOISY)}",
+                "least": duration(row.time.least),
+                "CPU": duration(row.time.cpu) if row.time.cpu else "",
                 "limit": in_share(row.limit),
                 "baseline": in_times(row.to_baseline),
+                "95%": in_interval(row.to_baseline),
                 "CPU/GPU": in_times(row.to_cpu),
                 "compile": duration(sum(row.compile.values())) if row.compile else "",
                 "even": "" if not row.compile else "never" if even is None else f"{even:.0f}",
@@ -207,6 +210,7 @@ def notes(results: Results, rows: list[Row]) -> Iterator[str]:
             outcome += [f"the GPU wins at batch {wins}"] * bool(wins)
             star = "*" * cross.foreign
             yield f"{BEST}{star}, {results.name(side)}, {dtype}: {'; '.join(outcome)}"
+    yield from _doubts(results, rows)
     if any(row.mode == "un-jitted" for row in rows):
         yield "un-jitted is not JAX's intended use"
     if peers := dict.fromkeys(row.label[0] for row in rows if row.peer):
@@ -214,6 +218,21 @@ def notes(results: Results, rows: list[Row]) -> Iterator[str]:
     compared = [ratio for row in rows for ratio in (row.to_baseline, row.to_cpu) if ratio]
     if any(r.foreign for r in compared) or any(c.foreign for c in crossed.values()):
         yield "* against another set-up: see what differs"
+
+
+def _doubts(results: Results, rows: list[Row]) -> Iterator[str]:
+    """Which rows are uncertain, and which depend on what their process has done before."""
+    for row in rows:
+        what = f"{', '.join(row.label)}, {', '.join(filter(None, _heading(row)))}"
+        what += f" ({results.name(row.side)})"
+        if is_wide(row.to_baseline):
+            yield f"uncertain: the ratio of {what}, is somewhere in {in_interval(row.to_baseline)}"
+        if row.aged and row.time and row.time.cpu:
+            yield (
+                f"in a process that has run a while: {what} takes {duration(row.aged['cpu'])} of "
+                f"CPU time, not {duration(row.time.cpu)}: it then brings in "
+                f"{row.aged['faults']:.0f} pages a step, not {row.aged['faults before']:.0f}"
+            )
 
 
 # The whole report

@@ -6,13 +6,15 @@ from typing import Any
 from triptych.timing.results import Ratio
 from triptych.timing.trends import Crossover
 
-NOISY = 0.1
-"""Interquartile range over median above which a row is marked."""
+WIDE = 0.1
+"""How far an interval may reach from its ratio before words say that it is wide."""
 BINDS = {"flops": "flops", "bytes": "bytes", "dispatch": "floor"}
 LEGEND = (
-    "cpu x2: on two threads; time: of one step, the median over rounds; spread: interquartile "
-    "range over median, of several runs from the lowest first quartile to the highest third; ! "
-    "above 10%.",
+    "cpu x2: on two threads; time: of one step, the median over rounds; least: the shortest; CPU: "
+    "time of all threads of the process, which a neighbour on the machine hardly changes.",
+    "95%: where the ratio before it lies with 95% (bootstrap of the turns; of several runs, from "
+    "the lowest end to the highest). Both rows are measured in turn, each in a process of its own. "
+    "On one thread it is a ratio of CPU time, else of time on the wall.",
     "limit: how much of the measured limit that binds is reached: flops (matrix product), bytes "
     "(of a triad that is at least a third as large: the bandwidth of a cache, or of the memory) or "
     "floor (the empty compiled step; in a whole loop, a K-th of one).",
@@ -59,6 +61,19 @@ def crossing(cross: Crossover) -> str:
 def in_times(ratio: Ratio | None) -> str:
     """A ratio: "2.3x", with a star where the two ran on different machines."""
     return f"{significant(ratio.value, 2)}x{'*' * ratio.foreign}" if ratio else ""
+
+
+def in_interval(ratio: Ratio | None) -> str:
+    """Where a ratio lies: "2.2-2.4"; "" where the two were not measured in turn."""
+    return "-".join(significant(end, 2) for end in ratio.within) if ratio and ratio.within else ""
+
+
+def is_wide(ratio: Ratio | None) -> bool:
+    """Whether a ratio is so uncertain that a reader has to be told."""
+    if not ratio or not ratio.within:
+        return False
+    low, high = ratio.within
+    return max(high / ratio.value, ratio.value / low) > 1 + WIDE
 
 
 def in_share(limit: dict[str, Any] | None) -> str:

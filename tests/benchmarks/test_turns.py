@@ -1,0 +1,211 @@
+"""Rows in turn: their order, their ratios, and processes that know nothing of each other."""
+
+import os
+from typing import Any
+
+import numpy as np
+import pytest
+
+from benchmarks import bench_classifier, cases, harness, turns
+from benchmarks.cases import Case, InvalidRow, Target
+from triptych.column import missing
+
+SEEN: list[str] = []
+"""What a row may find of the rows before it, if they share a process."""
+
+
+def row(column: str, mode: str = "as written", make: Any = None, **fields: Any) -> Case:
+    return Case("none", "a task", column, mode, 32, 10, make, **fields)
+
+
+class Told:
+    """A worker with times of its own: the machine slows down by what `drift` says."""
+
+    times: dict[str, float] = {}  # noqa: RUF012
+    asked: list[str] = []  # noqa: RUF012
+    drift: list[float] = []  # noqa: RUF012
+    waits = 1.0
+
+    def __init__(self, case: Case, threads: int) -> None:
+        self.case, self.threads, self.turn = case, threads, 0
+
+    def ask(self, what: str) -> Any:
+        if what == "seconds":
+            return 0.0
+        if what == "finish":
+            return self.case.row(self.threads)
+        if what == "age":
+            return None
+        self.asked.append(self.case.column)
+        slow = self.drift[self.turn % len(self.drift)]
+        self.turn += 1
+        second = self.times[self.case.column] * slow
+        return harness.Turn(second * self.waits, second, 0.0)
+
+    def end(self) -> None:
+        self.asked.append(f"end {self.case.column}")
+
+
+@pytest.fixture
+def told(monkeypatch: pytest.MonkeyPatch) -> type[Told]:
+    monkeypatch.setattr(Told, "asked", [])
+    monkeypatch.setattr(Told, "times", {"numpy_ref": 3e-6, "torch_impl": 6e-6, "jax_impl": 1e-6})
+    monkeypatch.setattr(Told, "drift", [1.0])
+    return Told
+
+
+def columns() -> list[Case]:
+    return [row("numpy_ref"), row("torch_impl"), row("jax_impl")]
+
+
+def infos(found: dict[str, turns.Outcome]) -> list[dict[str, Any]]:
+    assert all(isinstance(one, turns.Measured) for one in found.values())
+    return [one.row for one in found.values() if isinstance(one, turns.Measured)]
+
+
+def test_each_has_its_turn(told: type[Told]) -> None:
+    turns.measure(columns(), 1, 0.01, worker=told)
+    names = ["numpy_ref", "torch_impl", "jax_impl"]
+    counted = cases.FEWEST + turns.AGED
+    assert told.asked == names * counted + [f"end {name}" for name in names]
+
+
+def test_a_ratio_is_taken_within_a_turn(told: type[Told], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The machine is up to a hundred times slower now and then: the ratio does not know."""
+    monkeypatch.setattr(told, "drift", [1.0, 100.0, 3.0, 7.0, 50.0])
+    numpy, torch, jax = infos(turns.measure(columns(), 1, 0.01, worker=told))
+    assert numpy["ratios"]["torch_impl:as written"] == pytest.approx([2, 2, 2])
+    assert torch["ratios"]["numpy_ref:as written"] == pytest.approx([0.5, 0.5, 0.5])
+    assert jax["ratios"].keys() == {"numpy_ref:as written", "torch_impl:as written"}
+    assert jax["ratios"]["numpy_ref:as written"] == pytest.approx([3, 3, 3])
+
+
+def test_a_neighbour_does_not_stretch_the_time_of_one_thread(
+    told: type[Told], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Stretched(told):  # type: ignore[misc, valid-type]
+        def ask(self, what: str) -> Any:
+            turn = super().ask(what)
+            waits = 9.0 if self.case.column == "numpy_ref" else 1.0
+            return turn._replace(wall=turn.wall * waits) if isinstance(turn, harness.Turn) else turn
+
+    for threads, clock, ratio in ((1, "cpu", 2.0), (2, "wall", 2.0 / 9)):
+        numpy, *_ = infos(turns.measure(columns(), threads, 0.01, worker=Stretched))
+        assert numpy["ratios of"] == clock
+        assert numpy["ratios"]["torch_impl:as written"][0] == pytest.approx(ratio)
+        assert numpy["cpu"] == {"median": pytest.approx(3e-6), "min": pytest.approx(3e-6)}
+
+
+def test_an_interval_holds_the_median_in_19_of_20() -> None:
+    rng = np.random.default_rng(1)
+    held = 0
+    for _ in range(200):
+        middle, low, high = turns.interval(np.exp(rng.normal(size=49)))
+        assert low <= middle <= high
+        held += low <= 1.0 <= high
+    # 190 are expected, with a standard deviation of 3; the bootstrap of a median is a little narrow
+    assert 178 <= held <= 199
+
+
+def test_a_row_that_fails_leaves_the_table(told: type[Told]) -> None:
+    class Fails(told):  # type: ignore[misc, valid-type]
+        def ask(self, what: str) -> Any:
+            if self.case.column == "torch_impl" and what == "turn" and self.turn == 3:
+                raise InvalidRow("something was compiled")
+            return super().ask(what)
+
+    found = turns.measure(columns(), 1, 0.01, worker=Fails)
+    numpy, torch, jax = found.values()
+    assert isinstance(numpy, turns.Measured)
+    assert isinstance(jax, turns.Measured)
+    assert isinstance(torch, InvalidRow)
+    assert numpy.row["ratios"].keys() == {"jax_impl:as written"}
+    assert len(numpy.turns) == cases.FEWEST
+
+
+def test_an_aged_process_is_told_by_its_page_faults(told: type[Told]) -> None:
+    """Times alone would take a neighbour's load for it."""
+
+    class Ages(told):  # type: ignore[misc, valid-type]
+        def ask(self, what: str) -> Any:
+            turn = super().ask(what)
+            if not isinstance(turn, harness.Turn):
+                return turn
+            aged = self.turn > cases.FEWEST
+            faults = 0.0 if aged or self.case.column != "numpy_ref" else 420.0
+            return turn._replace(cpu=turn.cpu / (2.5 if aged else 1), faults=faults)
+
+    numpy, torch, _ = infos(turns.measure(columns(), 1, 0.01, worker=Ages))
+    assert numpy["aged"] == {"cpu": pytest.approx(1.2e-6), "faults": 0, "faults before": 420}
+    assert torch["aged"] is None
+
+
+def test_every_row_can_be_sent_to_a_process() -> None:
+    import pickle
+
+    for case in bench_classifier.cases():
+        assert pickle.loads(pickle.dumps(case)).id == case.id
+
+
+def test_no_row_lists_its_batches_before_the_clock() -> None:
+    """A step takes its rows out of one array, inside the clock, in columns and peers alike."""
+    if any(map(missing, ("torch_impl", "jax_impl"))):
+        pytest.skip("needs every column")
+    seen = set()
+    for case in bench_classifier.cases():
+        if case.family != "classifier step, SGD, batch 32, float32, cpu":
+            continue
+        target = case.make(case)
+        run = target.run
+        held = [cell.cell_contents for cell in getattr(run, "__closure__", None) or ()]
+        for value in [*target.start(), *held]:
+            assert not (isinstance(value, list | tuple) and len(value) == case.steps), case.id
+        seen.add(case.column)
+    assert seen >= {"numpy_ref", "torch_impl", "jax_impl"}
+
+
+# Processes
+
+
+def _count(case: Case) -> Target:
+    """How many rows this process has seen, and how many it was started with."""
+    SEEN.append(case.column)
+    found = np.array([len(SEEN), os.getpid()], float)
+    return Target(
+        tuple, lambda: found, lambda x: x, lambda x: {"seen": x[:1]}, lambda: {"seen": np.ones(1)}
+    )
+
+
+def _dies(case: Case) -> Target:
+    return _count(case)._replace(run=lambda: os._exit(3))
+
+
+def _fails(case: Case) -> Target:
+    raise KeyError(case.column)
+
+
+@pytest.mark.slow
+def test_a_row_knows_nothing_of_the_rows_before_it() -> None:
+    """In one process the second row would have seen the first, and be invalid."""
+    both = [row("numpy_ref", make=_count), row("jax_impl", make=_count)]
+    alone, after = turns.measure(both, 1, 0.01, worker=turns.Here).values()
+    SEEN.clear()
+    assert isinstance(alone, turns.Measured)
+    assert isinstance(after, InvalidRow)
+    SEEN.append("what this process has done already")
+    infos(turns.measure(both, 1, 0.01))
+    SEEN.clear()
+
+
+@pytest.mark.slow
+def test_a_process_that_dies_or_hangs_is_a_row_without_a_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    rows = [row("numpy_ref", make=_dies), row("jax_impl", make=_count), row("optax", make=_fails)]
+    dead, alive, failed = turns.measure(rows, 1, 0.01).values()
+    assert str(dead) == "its process ended, exit code 3"
+    assert isinstance(alive, turns.Measured)
+    assert "KeyError: 'optax'" in str(failed)
+    monkeypatch.setattr(turns, "LIMIT", 0.0)
+    (hangs,) = turns.measure([row("numpy_ref", make=_count)], 1, 0.01).values()
+    assert str(hangs) == "no answer in 0 s"
