@@ -52,11 +52,20 @@ def parser() -> argparse.ArgumentParser:
 
     claims = commands.add_parser("claims", help="check every number that the documents print")
     claims.add_argument(
-        "id", nargs="?", help="one claim in full; B or A-line: those that begin so; else: all"
-    )
+        "id", nargs="?", metavar="ID | FILE.md",
+        help="one claim in full; B or A-line: those that begin so; else: all. Or a tutorial of "
+        "your own: what its blocks of Python print beside what it says that they print",
+    )  # fmt: skip
     claims.add_argument("--errata", action="store_true", help="only the documents' mistakes")
     claims.add_argument("--column", metavar="NAME", help="only this one")
     claims.add_argument("--json", action="store_true", help="print JSON for a machine")
+    claims.add_argument(
+        "--run", action="store_true", help="run the blocks of FILE.md; without it they are listed"
+    )
+    claims.add_argument(
+        "--timeout", type=float, default=60.0, metavar="S",
+        help="seconds for each block of FILE.md (default: 60)",
+    )  # fmt: skip
 
     train = commands.add_parser("train", help="train the classifier, on several workers")
     train.add_argument("--column", default="numpy_ref", metavar="NAME", help="whose engine")
@@ -245,6 +254,13 @@ def _run(options: argparse.Namespace) -> int:
 def _claims(options: argparse.Namespace) -> int:
     from triptych.claims import book, tables, verdicts
 
+    if options.id and (
+        options.id.lower().endswith((".md", ".markdown")) or Path(options.id).is_file()
+    ):
+        return _tutorial(options)
+    if options.run:
+        print("triptych claims: --run needs a FILE.md", file=sys.stderr)
+        return 2
     chosen = _columns(options.column)
     wanted = book.named(options.id) if options.id else book.claims()
     if options.errata:
@@ -259,6 +275,29 @@ def _claims(options: argparse.Namespace) -> int:
         tables.table(results, console)
         console.print(verdicts.summary(results))
     return 1 if any(result.verdict == verdicts.WRONG for result in results) else 0
+
+
+def _tutorial(options: argparse.Namespace) -> int:
+    from triptych.tutorial import blocks, check
+
+    problem = ""
+    if options.errata or options.column:
+        problem = "--errata and --column are for the documents' claims, not for a file"
+    elif not 0 < options.timeout < float("inf"):
+        problem = f"--timeout must be above 0, got {options.timeout:g}"
+    try:
+        found = () if problem else blocks.blocks(Path(options.id).read_text(encoding="utf-8-sig"))
+    except (OSError, UnicodeDecodeError) as error:
+        problem = f"{options.id}: {error}" if isinstance(error, UnicodeDecodeError) else f"{error}"
+    if problem:
+        print(f"triptych claims: {problem}", file=sys.stderr)
+        return 2
+    records = check.check(found, timeout=options.timeout) if options.run else check.plan(found)
+    if options.json:
+        print(json.dumps(check.as_records(options.id, records), indent=1, ensure_ascii=False))
+    else:
+        print(*check.lines(options.id, records, ran=options.run), sep="\n")
+    return int(options.run and any(record.verdict in check.WRONG for record in records))
 
 
 def _train(options: argparse.Namespace, words: list[str]) -> int:
