@@ -37,6 +37,7 @@ CONCEPTS = (
     "activations",
     "classifier",
     "data_loading",
+    "metrics",
     "optimizers",
     "parameters",
     "control_flow",

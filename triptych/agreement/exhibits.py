@@ -205,6 +205,35 @@ def _decisions(column: Column, dtype: str) -> Named:
     return {"decisions": column.call("activations", "decide", params, grid, nonlinear=True)}
 
 
+def _probabilities(dtype: str) -> tuple[np.ndarray, np.ndarray]:
+    """A hundred rows of four probabilities, in eighths, and classes."""
+    rng = np.random.default_rng(0)
+    p = rng.multinomial(8, [0.4, 0.3, 0.2, 0.1], 100)
+    return (p / 8).astype(dtype), rng.integers(0, 4, 100)
+
+
+def _counts(column: Column, dtype: str) -> Named:
+    """Counts and sums are exact, and each quotient is rounded once."""
+    p, t = _probabilities(dtype)
+    shares = [
+        column.call("metrics", name, p, t, zero_division=0) for name in ("recall", "precision")
+    ]
+    bins = column.call("metrics", "reliability", p, t, bins=5)
+    filled = bins["count"] > 0  # NaN elsewhere
+    return flat(
+        {
+            "matrix": column.call("metrics", "confusion_matrix", p, t),
+            "recall, precision": shares,
+            "count": bins["count"],
+            "bins": [bins[name][filled] for name in ("confidence", "accuracy")],
+        }
+    )
+
+
+def _calibration(column: Column, dtype: str) -> Named:
+    return flat(column.call("metrics", "calibration_error", *_probabilities(dtype), bins=5))
+
+
 def _transformations(column: Column, dtype: str) -> Named:
     """Every derivative of a linear classifier with five features and four classes."""
     rng = np.random.default_rng(0)
@@ -415,6 +444,8 @@ def last_params(descent: Callable[[str], bounds.Descent]) -> Bound:
 EXACT = fixed(0)
 # Four times the worst of 100 seeds, for 32 rows of order 1: sums of up to 32 terms, exp and log.
 LOSS, GRADIENTS = fixed(8), fixed(16)
+# XLA multiplies by 1 / n, which is rounded as well.
+DIVIDED = fixed(2)
 # From m = v = 0, each column rounds (1 - beta2) g g three times, by half an eps each time; every
 # other quantity of the step is rounded less often.
 ADAM_STEP = fixed(3)
@@ -460,6 +491,8 @@ EXHIBITS = (
         "classifier", "10 steps of Adam", _training("adam", 0.01), "absolute", trained("adam", 10)
     ),
     Exhibit("data_loading", "batches, their means", _data_loading, "absolute", MEANS),
+    Exhibit("metrics", "counts and shares", _counts, "ulp", EXACT),
+    Exhibit("metrics", "calibration error", _calibration, "ulp", DIVIDED),
     Exhibit("optimizers", "first step of Adam", _optimizers, "eps", ADAM_STEP),
     Exhibit("parameters", "saved and loaded", _on_disk, "ulp", EXACT),
     Exhibit("control_flow", "if, for, recursion", _control_flow, "ulp", EXACT),

@@ -1,0 +1,150 @@
+"""Metrics of a classifier: the confusion matrix, recall and precision of each class, calibration.
+
+PyTorch: `bincount` counts whole numbers, so a pair of classes becomes one number first; `index_add`
+adds an index as often as it comes. 0 / 0 is NaN without a warning, and `where` replaces it.
+
+p (n, classes) holds the probability of each class, a row for each sample, t (n,) what the class is.
+"""
+
+from typing import Annotated
+
+import torch
+from annotated_types import Interval
+from jaxtyping import Float, Int
+from torch import Tensor as Array
+
+from torch_impl import Below, Count, checked
+
+
+@checked
+def decide(p: Annotated[Float[Array, "n classes"], Interval(ge=0, le=1)]) -> Int[Array, " n"]:
+    """The most probable class; the first of them at a tie.
+
+    Source: B.
+    """
+    return torch.argmax(p, dim=1)
+
+
+@checked
+def confusion_matrix(
+    p: Annotated[Float[Array, "n classes"], Interval(ge=0, le=1)],
+    t: Below[Int[Array, " n"], " classes"],
+) -> Int[Array, "classes classes"]:
+    """How often class i was taken for class j: a row for what is, a column for what was said.
+
+    Source: C names metrics as what it leaves out.
+    """
+    classes = p.shape[1]
+    pairs = classes * t.long() + decide(p)
+    return torch.bincount(pairs, minlength=classes**2).reshape(classes, classes)
+
+
+@checked
+def recall(
+    p: Annotated[Float[Array, "n classes"], Interval(ge=0, le=1)],
+    t: Below[Int[Array, " n"], " classes"],
+    *,
+    zero_division: Annotated[float, Interval(ge=0, le=1)] | None,
+) -> Float[Array, " classes"]:
+    """Of the samples of a class, the share that was found: M_ii / sum_j M_ij.
+
+    Args:
+        p: probabilities.
+        t: classes.
+        zero_division: the recall of a class that no sample has; None leaves it NaN.
+
+    Source: C names metrics as what it leaves out.
+    """
+    matrix = confusion_matrix(p, t)
+    return _quotient(torch.diagonal(matrix), matrix.sum(dim=1), zero_division, p.dtype)
+
+
+@checked
+def precision(
+    p: Annotated[Float[Array, "n classes"], Interval(ge=0, le=1)],
+    t: Below[Int[Array, " n"], " classes"],
+    *,
+    zero_division: Annotated[float, Interval(ge=0, le=1)] | None,
+) -> Float[Array, " classes"]:
+    """Of the samples that were said to be of a class, the share that is: M_jj / sum_i M_ij.
+
+    Args:
+        p: probabilities.
+        t: classes.
+        zero_division: the precision of a class that was never said; None leaves it NaN.
+
+    Source: C names metrics as what it leaves out.
+    """
+    matrix = confusion_matrix(p, t)
+    return _quotient(torch.diagonal(matrix), matrix.sum(dim=0), zero_division, p.dtype)
+
+
+@checked
+def reliability(
+    p: Annotated[Float[Array, "n classes"], Interval(ge=0, le=1)],
+    t: Below[Int[Array, " n"], " classes"],
+    *,
+    bins: Count,
+) -> dict[str, Array]:
+    """In each bin of the largest probability: how many samples, its mean, the share that is right.
+
+    Bin b holds what is above b / bins and at most (b + 1) / bins; the first one holds 0 too.
+
+    Args:
+        p: probabilities.
+        t: classes.
+        bins: how many, of equal width.
+
+    Returns:
+        "count", "confidence" and "accuracy", (bins,) each; NaN in an empty bin.
+
+    Source: Niculescu-Mizil and Caruana, "Predicting good probabilities with supervised learning",
+    2005.
+    """
+    count, confidence, right = _binned(p, t, bins)
+    return {
+        "count": count,
+        "confidence": _quotient(confidence, count, None, p.dtype),
+        "accuracy": _quotient(right, count, None, p.dtype),
+    }
+
+
+@checked
+def calibration_error(
+    p: Annotated[Float[Array, "n classes"], Interval(ge=0, le=1)],
+    t: Below[Int[Array, " n"], " classes"],
+    *,
+    bins: Count,
+) -> Float[Array, ""]:
+    """sum_b n_b / n |accuracy_b - confidence_b|: how far confidence is from truth, on average.
+
+    Args: as for `reliability`.
+
+    Source: Guo, Pleiss, Sun and Weinberger, "On calibration of modern neural networks", 2017.
+    """
+    _, confidence, right = _binned(p, t, bins)
+    return torch.sum(torch.abs(right - confidence)) / len(t)
+
+
+def _quotient(part: Array, whole: Array, zero_division: float | None, dtype: torch.dtype) -> Array:
+    """part / whole, and what 0 / 0 is said to be."""
+    undefined = torch.nan if zero_division is None else zero_division
+    return torch.where(whole > 0, part.to(dtype) / whole.to(dtype), undefined)
+
+
+def _binned(p: Array, t: Array, bins: int) -> tuple[Array, Array, Array]:
+    """Of each bin: how many samples, the sum of their largest probabilities, how many are right."""
+    largest, hits = p.max(dim=1).values, decide(p) == t
+    # one rounding for each edge, where linspace may take two
+    edges = torch.arange(1, bins, dtype=p.dtype, device=p.device) / bins
+    inside = torch.bucketize(largest, edges)
+    count, none = torch.bincount(inside, minlength=bins), p.new_zeros(bins)
+    confidence = none.index_add(0, inside, largest)
+    right = none.index_add(0, inside, hits.to(p.dtype))
+    return count, confidence, right
+
+
+if __name__ == "__main__":
+    from triptych.run import main
+
+    main(__file__)
