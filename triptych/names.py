@@ -70,7 +70,7 @@ class UnknownNameError(ValueError):
         close += [known for known in existing if len(name) > 1 and name.lower() in known.lower()]
         self.nearest = tuple(dict.fromkeys(close))[:3]
         near = f"; did you mean {' or '.join(self.nearest)}?" if self.nearest else "."
-        listed = f": {', '.join(existing)}" if len(existing) <= 20 else f" {len(existing)}"
+        listed = f": {', '.join(existing)}" if len(existing) <= 30 else f" {len(existing)}"
         super().__init__(f"no {what} {name!r}{near} There are{listed}")
 
 
