@@ -7,7 +7,17 @@ from typing import Any
 import numpy as np
 
 from benchmarks import peers
-from benchmarks.cases import SEED, Case, Outputs, Target, in_float64, judge, placed, precision
+from benchmarks.cases import (
+    FUSED,
+    SEED,
+    Case,
+    Outputs,
+    Target,
+    in_float64,
+    judge,
+    placed,
+    precision,
+)
 from benchmarks.compile_time import unchecked
 from benchmarks.counts import classifier_step, inference
 from benchmarks.machine import absent, devices, runs
@@ -125,6 +135,10 @@ def training(case: Case, optimizer: str, given: peers.Arguments) -> Target:
     if case.column == "scikit-learn":
         epochs = case.steps // len(given[3])
         return peers.mlp_classifier(given, optimizer, rate, expected, epochs=epochs)
+    if case.mode == FUSED:
+        from benchmarks import fused
+
+        return fused.classifier(given, rate, expected)
     if case.peer:
         make = {"optax": peers.optax, "torch.optim": peers.torch_optim}[case.column]
         return make(given, optimizer, rate, expected)
@@ -309,6 +323,10 @@ def cases() -> Iterator[Case]:
     for peer, mode in PEERS.items():
         if not absent(peer):
             yield from _peer_rows(peer, mode)
+    if not absent("numba"):
+        for batch in sorted({*BATCHES, *AGAINST_SKLEARN, *SWEEP}):
+            when = "default" if batch in (*BATCHES, *AGAINST_SKLEARN) else "sweep"
+            yield step_case("numba", FUSED, batch, when=when)
 
 
 def _rows(column: str, mode: str, device: str) -> Iterator[Case]:

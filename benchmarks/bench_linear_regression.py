@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks import peers
-from benchmarks.cases import SEED, Case, Outputs, Target, in_float64, judge, precision
+from benchmarks.cases import FUSED, SEED, Case, Outputs, Target, in_float64, judge, precision
 from benchmarks.compile_time import unchecked
 from benchmarks.counts import regression_epoch
 from benchmarks.machine import absent, devices, runs
@@ -48,6 +48,10 @@ def make(case: Case) -> Target:
             )  # fmt: skip
         return params | {"losses": losses[:10]}
 
+    if case.mode == FUSED:
+        from benchmarks import fused
+
+        return fused.line(given, RATE, case.steps, expected)._replace(bound=bound)
     if case.peer:
         target = peers.autograd_line(given, RATE, case.steps, expected)
         return target._replace(bound=bound)
@@ -102,6 +106,9 @@ def cases() -> Iterator[Case]:
             if not absent("autograd"):
                 when = "default" if (points, dtype) == (3, "float32") else "full"
                 yield case_of("autograd", "as written", points, dtype, when=when)
+        if not absent("numba"):
+            when = "default" if points == 3 else "full"
+            yield case_of("numba", FUSED, points, "float32", when=when)
 
 
 def test_linear_regression(case: Case, measure: Any) -> None:

@@ -25,8 +25,12 @@ BASES = {
     "autograd": "numpy_ref",
     "optax": "jax_impl",
     "torch.optim": "torch_impl",
+    "numba": "numpy_ref",
 }
-"""Peers, and the column that dispatches the way they do."""
+"""Peers, and the column that dispatches the way they do; numba's rows say what the machine can."""
+
+FUSED = "fused"
+"""The mode of what the machine can."""
 
 Outputs = dict[str, np.ndarray]
 

@@ -1,10 +1,9 @@
 """Arithmetic and memory traffic of one step, counted once for every column.
 
 flops: two for each multiply-add of a matrix product, one for each other operation on a number, exp
-and log included. bytes: of a step that makes one pass for each matrix product: it reads its two
-operands and writes its result, what is element by element rides along, and whole numbers take four
-bytes. A program that stores more in between moves more; one that kept a row in registers from
-the input to its gradient would move less.
+and log included. bytes: what has to be read and written however the step is computed, that is its
+rows, their numbers and classes, and the parameters; whole numbers take four bytes. A program that
+stores what lies between the input and a gradient moves more: nearly all do.
 """
 
 from collections.abc import Sequence
@@ -38,12 +37,10 @@ def forward(sizes: Sequence[int]) -> int:
 
 def inference(sizes: Sequence[int], batch: int, itemsize: int) -> Count:
     """The probabilities of each row: the logits, and their softmax."""
-    features, *hidden, classes = sizes
+    features, *_, classes = sizes
     # the largest logit taken off, exp, sum, quotient
     softmax = (classes - 1) + classes + classes + (classes - 1) + classes
-    # each layer is written and read; the logits once more, by the softmax
-    numbers = features + 2 * sum(hidden) + 3 * classes
-    moved = itemsize * (batch * numbers + parameters(sizes))
+    moved = itemsize * (batch * (features + classes) + parameters(sizes))
     return Count(batch * (forward(sizes) + softmax), moved)
 
 
@@ -58,7 +55,7 @@ def classifier_step(
         itemsize: bytes of a number.
         optimizer: "sgd" or "adam".
     """
-    features, *hidden, classes = sizes
+    features, *_, classes = sizes
     n = parameters(sizes)
     # the largest logit taken off, exp, sum, log, taken off, one of them added to the loss
     cross_entropy = (classes - 1) + classes + classes + (classes - 1) + 1 + classes + 1
@@ -70,15 +67,9 @@ def classifier_step(
     flops = batch * (forward(sizes) + cross_entropy + d_logits + backward + sums_and_masks)
     # p - rate g; for Adam two running means (3 and 4), both unbiased, the root, eps, the quotient
     update = 2 if optimizer == "sgd" else 14
-    # x is gathered, and read by the first layer and by its gradient. A hidden h is written, read by
-    # the next layer, by that layer's gradient and as the mask; its gradient is written, read by the
-    # weights', the bias' and (but for the first) the layer's before. The logits are written and
-    # read; so is their gradient, by three.
-    numbers = 4 * features + 8 * sum(hidden) - hidden[0] + 6 * classes
-    rows = batch * (itemsize * numbers + 5 * WHOLE_NUMBER)
-    # weights are read forward, backward and by the update, their gradients written and read, the
-    # new ones written; Adam reads and writes two more of each
-    weights = itemsize * n * (6 if optimizer == "sgd" else 10)
+    rows = batch * (itemsize * features + 2 * WHOLE_NUMBER)
+    # the parameters are read and written, and so are Adam's two means of each
+    weights = itemsize * n * (2 if optimizer == "sgd" else 6)
     return Count(flops + update * n, rows + weights)
 
 

@@ -22,7 +22,7 @@ from triptych.timing.results import SCHEMA
 PACKAGES = (
     *("numpy", "torch", "jax", "jaxlib", "pytest-benchmark"),
     *("jax-cuda12-plugin", "jax-cuda13-plugin"),
-    *("scikit-learn", "autograd", "optax"),
+    *("scikit-learn", "autograd", "optax", "numba"),
 )
 SETTINGS = ("XLA_", "MALLOC_", "OPENBLAS_", "MKL_", "OMP_", "GLIBC_", "CUBLAS_", "TORCHINDUCTOR_")
 """Beginnings of the variables that change how the frameworks compute or allocate."""

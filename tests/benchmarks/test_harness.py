@@ -142,12 +142,14 @@ def test_a_wrong_learning_rate_shows_no_time(column: str, monkeypatch: pytest.Mo
     [
         *((peer, "sgd") for peer in bench_classifier.PEERS),
         *((peer, "adam") for peer in ("optax", "torch.optim")),
+        pytest.param("numba", "sgd", marks=pytest.mark.slow),  # it compiles for ten seconds
     ],
 )
 def test_peers_do_the_same_work(peer: str, optimizer: str) -> None:
     if package := machine.absent(peer):
         pytest.skip(f"{package} is not installed")
-    case = bench_classifier.step_case(peer, bench_classifier.PEERS[peer], 32, optimizer)
+    mode = bench_classifier.PEERS.get(peer, cases.FUSED)
+    case = bench_classifier.step_case(peer, mode, 32, optimizer)
     with cases.precision("float32"):
         target = case.make(case)
         found = harness.check(case, target)
@@ -276,7 +278,9 @@ def test_a_missing_peer_is_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("devices", [["cpu"], ["cpu", "cuda"]])
-def test_sixty_rows_at_most_by_default(devices: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_seventy_rows_at_most_by_default(
+    devices: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     rows: list[Case] = []
     for module in MODULES:
         monkeypatch.setattr(module, "devices", lambda: devices)
@@ -285,7 +289,7 @@ def test_sixty_rows_at_most_by_default(devices: list[str], monkeypatch: pytest.M
         )
         rows += list(module.cases())
     default = cases.chosen(rows, devices=devices)
-    assert 40 <= len(default) <= 66
+    assert 40 <= len(default) <= 70
     everything = cases.chosen(rows, devices=devices, full=True, sweep=True)
     assert len({case.id for case in everything}) == len(everything) == len(rows)
     swept = {c.batch for c in everything if c.task == "classifier step, SGD"}
@@ -423,10 +427,13 @@ def test_counts_against_xla(sizes: tuple[int, ...], batch: int) -> None:
     products = batch * (2 * sum(counts.products(sizes)) + sum(counts.products(sizes)[1:]))
     ours = found.flops - update - products
     assert ours <= xla - products <= 2 * ours
-    # without what the gathering and the update move; XLA stores some results more than once
-    gathered = batch * (4 * 2 * sizes[0] + 4 * counts.WHOLE_NUMBER)
-    moved = found.bytes - gathered - 3 * 4 * n
-    assert moved <= cost["bytes accessed"] <= 2 * moved
+    # what comes in and goes out is what has to be moved; XLA stores much of what lies between
+    memory = compiled.memory_analysis()
+    numbers = batch * counts.WHOLE_NUMBER  # of the rows, which this program does not gather
+    assert found.bytes - numbers == (
+        memory.argument_size_in_bytes + memory.output_size_in_bytes - 4 - 8 * (1 + len(params))
+    )
+    assert found.bytes < cost["bytes accessed"]
 
 
 def test_inference_count_against_xla() -> None:
@@ -441,8 +448,9 @@ def test_inference_count_against_xla() -> None:
     products = 1024 * sum(counts.products(bench_classifier.SIZES))
     ours = found.flops - products
     assert ours <= cost["flops"] + cost["transcendentals"] - products <= 2 * ours
-    # XLA on a CPU gives each product, each bias and ReLU, and each line of softmax a pass
-    assert found.bytes <= cost["bytes accessed"] <= 2.5 * found.bytes
+    memory = compiled.memory_analysis()
+    assert found.bytes == memory.argument_size_in_bytes + memory.output_size_in_bytes
+    assert found.bytes < cost["bytes accessed"]
 
 
 def test_regression_count_against_xla() -> None:

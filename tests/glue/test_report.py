@@ -152,6 +152,22 @@ def test_a_ratio_in_turn_has_its_interval() -> None:
     assert f"uncertain: {said}" in " ".join(printed(*both).split())
 
 
+def test_what_the_machine_can_stands_beside_each_row() -> None:
+    in_turn = {"numba:fused": [0.04, 0.039, 0.041]}
+    rows = [
+        bench(8e-6, ratios=in_turn),
+        bench(4e-6, column="jax_impl"),
+        bench(1e-6, column="numba", mode="fused", peer=True),
+        bench(1e-3, column="jax_impl", device="cuda"),
+    ]
+    merged = results.merge([results_file(*rows)])
+    text = printed(results_file(*rows), width=160)
+    assert re.search(r"NumPy, as written .* 25x +1\.0x", text)
+    assert re.search(r"JAX, as written .* 4\.0x +2\.0x", text)
+    assert only(merged, column="numba").to_machine is None
+    assert only(merged, device="cuda").to_machine is None
+
+
 def test_a_gpu_is_not_taken_for_the_cpu_that_it_is_compared_with() -> None:
     rows = [
         bench(8e-6, column="jax_impl"),

@@ -30,6 +30,7 @@ COLOURS = {
     "autograd": "#CC79A7",
     "optax": "#009E73",
     "torch.optim": "#E69F00",
+    "numba": "#F0E442",
 }
 """The three columns differ in lightness too; the markers of the others are hollow."""
 OTHER = "#999999"
@@ -39,6 +40,9 @@ STYLES = {
     "compiled step": ("--", "s"),
     "compiled step, donated": ("--", "D"),
     "whole loop": (":", "^"),
+    "compiled network": ("-.", "v"),
+    "CUDA graph": (":", "P"),
+    "fused": ("-", "*"),
 }
 SETTINGS = {"svg.hashsalt": "triptych", "font.size": 9, "legend.frameon": False}
 PANEL, LEGEND = (3.8, 3.0), 2.0

@@ -27,7 +27,12 @@ from triptych.names import COLUMNS, DISPLAY_NAMES, UnknownNameError
 
 SCHEMA = 2
 
-MODES = ("as written", "un-jitted", "compiled step", "compiled step, donated", "whole loop")
+MODES = (
+    *("as written", "un-jitted", "compiled network", "compiled step", "compiled step, donated"),
+    *("whole loop", "CUDA graph", "fused"),
+)
+MACHINE = ("numba", "fused")
+"""The column and mode that stand for what the machine can."""
 PLAIN = ("as written", "compiled step")
 """What a baseline without a mode means: the first of these that the column has."""
 DTYPES = ("float32", "float64", "tf32", "bfloat16")
@@ -111,6 +116,8 @@ class Row(NamedTuple):
     """By run and "column:mode": how many times as fast as a row measured in turn with this one,
     and the 95% interval."""
     to_baseline: Ratio | None = None
+    to_machine: Ratio | None = None
+    """How many times as fast as what the machine can: well below 1."""
     to_cpu: Ratio | None = None
     """A GPU's row against the same column and mode on a CPU."""
 
@@ -331,10 +338,15 @@ def _compare(rows: list[Row], baseline: str | None) -> tuple[list[Row], str]:
     compared = []
     for group in alike.values():
         base = [row for row in group if (row.column, row.mode) == (column, mode)]
+        machine = [row for row in group if (row.column, row.mode) == MACHINE]
         for row in group:
             same = [o for o in group if o.label == row.label and o.side.device == "cpu"]
             to_cpu = ratio_of(row, same) if row.side.device != "cpu" else None
-            compared.append(row._replace(to_baseline=ratio_of(row, base), to_cpu=to_cpu))
+            can = [other for other in machine if other.side == row.side and row not in machine]
+            to_machine = ratio_of(row, can)
+            compared.append(
+                row._replace(to_baseline=ratio_of(row, base), to_machine=to_machine, to_cpu=to_cpu)
+            )
     tasks = list(dict.fromkeys(row.task for row in rows))
     compared.sort(key=lambda row: (tasks.index(row.task), *_order(row)))
     return compared, ", ".join((DISPLAY_NAMES.get(column, column), mode))

@@ -25,6 +25,7 @@ from triptych.timing.words import (
     in_times,
     is_wide,
     significant,
+    slower,
 )
 
 # Tables
@@ -149,6 +150,7 @@ def steady(results: Results, task: str, rows: list[Row]) -> Sheet:
                 "least": duration(row.time.least),
                 "CPU": duration(row.time.cpu) if row.time.cpu else "",
                 "limit": in_share(row.limit),
+                "machine": in_times(slower(row.to_machine)),
                 "baseline": in_times(row.to_baseline),
                 "95%": in_interval(row.to_baseline),
                 "CPU/GPU": in_times(row.to_cpu),

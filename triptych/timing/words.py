@@ -16,8 +16,10 @@ LEGEND = (
     "the lowest end to the highest). Both rows are measured in turn, each in a process of its own. "
     "On one thread it is a ratio of CPU time, else of time on the wall.",
     "limit: how much of the measured limit that binds is reached: flops (matrix product), bytes "
-    "(of a triad that is at least a third as large: the bandwidth of a cache, or of the memory) or "
-    "floor (the empty compiled step; in a whole loop, a K-th of one).",
+    "(what has to be read and written, at the bandwidth of a triad that is at least a third as "
+    "large: of a cache, or of the memory) or floor (the empty compiled step; in a whole loop, a "
+    "K-th of one). machine: how many times as long as a loop in which nothing is stored that need "
+    "not be, compiled by numba, on one thread.",
     "CPU/GPU: above 1 the GPU is faster; compile: before the first step, PyTorch's with the import "
     "of its compiler and one step; even: compiling has paid after so many steps.",
     "host memory: how much the process grew while the row warmed up. Memory that earlier rows have "
@@ -61,6 +63,11 @@ def crossing(cross: Crossover) -> str:
 def in_times(ratio: Ratio | None) -> str:
     """A ratio: "2.3x", with a star where the two ran on different machines."""
     return f"{significant(ratio.value, 2)}x{'*' * ratio.foreign}" if ratio else ""
+
+
+def slower(ratio: Ratio | None) -> Ratio | None:
+    """How many times as long, of how many times as fast."""
+    return ratio and ratio._replace(value=1 / ratio.value, within=None)
 
 
 def in_interval(ratio: Ratio | None) -> str:
