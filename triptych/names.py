@@ -44,6 +44,7 @@ CONCEPTS = (
     "execution",
     "promotion",
     "aliasing",
+    "randomness",
     "transformations",
     "rounding",
     "reproducible",

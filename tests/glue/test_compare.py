@@ -115,6 +115,8 @@ def _scaled(result: Any) -> Any:
         ("promotion", "arrays", lambda r: r.replace("int16", "int32"), "uint8 + int8"),
         ("aliasing", "add_at", lambda r: r + 1, "added 0"),
         ("aliasing", "write_reshaped", lambda r: r | {"x": r["y"]}, "shape"),
+        ("randomness", "with_noise", lambda r: 2 * r, "noise"),
+        ("randomness", "dropout", lambda r: r[:-1], "shape"),
         ("transformations", "jacobian_by_columns", lambda r: r * 1.000001, "allowed"),
         ("transformations", "hessian_vector_product", lambda r: r | {"bias": -r["bias"]}, "bias"),
         ("rounding", "exp", lambda r: r * (1 + 2.0**-52), "allowed 0"),

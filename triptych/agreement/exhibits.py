@@ -230,6 +230,23 @@ def _counts(column: Column, dtype: str) -> Named:
     )
 
 
+def _randomness(column: Column, dtype: str) -> Named:
+    """Noise that NumPy drew for all, and what drops nothing: no draw of a column's own."""
+    rng = np.random.default_rng(0)
+    x, noise = (rng.normal(size=(5, 4)).astype(dtype) for _ in range(2))
+
+    def dropped(**how: Any) -> Any:
+        return column.call("randomness", "dropout", x, 0, **how)
+
+    return flat(
+        {
+            "noise": column.call("randomness", "with_noise", x, noise, std=0.3),
+            "inference": dropped(rate=0.5, training=False),
+            "rate 0": dropped(rate=0.0, training=True),
+        }
+    )
+
+
 def _calibration(column: Column, dtype: str) -> Named:
     return flat(column.call("metrics", "calibration_error", *_probabilities(dtype), bins=5))
 
@@ -499,6 +516,7 @@ EXHIBITS = (
     Exhibit("execution", "10 steps of the loop", _loop, "absolute", trained("sgd", 10)),
     Exhibit("promotion", "within a kind; by a number", _promotion, "ulp", EXACT),
     Exhibit("aliasing", "what a write leaves", _aliasing, "ulp", EXACT),
+    Exhibit("randomness", "drawn once, handed over", _randomness, "ulp", EXACT),
     Exhibit("transformations", "Jacobians, curvature", _transformations, "absolute", DERIVATIVES),
     Exhibit("transformations", "second derivative", _second_derivative, "ulp", EXACT),
     Exhibit("rounding", "product, exp, log", _rounding, "ulp", EXACT, dtypes=("float64",)),
