@@ -40,6 +40,7 @@ CONCEPTS = (
     "metrics",
     "optimizers",
     "parameters",
+    "normalization",
     "control_flow",
     "execution",
     "promotion",

@@ -33,6 +33,9 @@ def without(params: dict[str, Any], name: str) -> dict[str, Any]:
 LINE = {"w": F(1), "b": F(0)}
 POINTS = np.ones((3, 1), F)
 MODEL = {"weight": np.ones((3, 4), F), "bias": np.zeros(3, F)}
+NORM = {"weight": np.ones(4, F), "bias": np.zeros(4, F)}
+BUFFERS: dict[str, Any] = {"running_mean": np.zeros(4, F), "running_var": np.ones(4, F)}
+BUFFERS["num_batches_tracked"] = np.array(0)
 
 # a call of each kind that works: concept, function, arguments
 CALLS: dict[str, tuple[str, str, dict[str, Any]]] = {
@@ -125,6 +128,21 @@ CALLS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "precision": ("metrics", "precision", {"p": ROW + F(0.25), "t": LABELS, "zero_division": 0}),
     "reliability": ("metrics", "reliability", {"p": ROW + F(0.25), "t": LABELS, "bins": 3}),
     "calibration": ("metrics", "calibration_error", {"p": ROW + F(0.25), "t": LABELS, "bins": 3}),
+    "batch norm": (
+        "normalization",
+        "batch_norm",
+        {"params": NORM, "buffers": BUFFERS, "x": ROW, "training": True},
+    ),
+    "pull back": (
+        "normalization",
+        "pull_back",
+        {"params": NORM, "buffers": BUFFERS, "x": ROW, "d_y": ROW, "training": False},
+    ),
+    "track": (
+        "normalization",
+        "track",
+        {"buffers": BUFFERS, "x": ROW, "batches": np.array([[0, 1], [2, 3]])},
+    ),
     "promotion": ("promotion", "arrays", {"left": "int32", "right": "float32"}),
     "with python": ("promotion", "with_python", {"array": "int8", "number": "float"}),
     "with numpy": ("promotion", "with_numpy", {"array": "int8", "scalar": "int32"}),
@@ -410,6 +428,31 @@ BAD: list[tuple[str, str, Any, type[Exception], str]] = [
     ("reliability", "bins", 0, ValueError, "a whole number of at least 1, got 0"),
     ("calibration", "bins", 2.0, TypeError, "a whole number of at least 1, got builtins.float"),
     ("calibration", "p", ROW.astype(int), TypeError, "a floating-point dtype, got dtype int"),
+    # batch norm
+    ("batch norm", "x", ROW[:1], ValueError, "x must have two rows in training, got 1"),
+    ("batch norm", "x", ROW[:, :3], ValueError, r"where features = 4 .*got shape \(8, 3\)"),
+    ("batch norm", "x", NAN, ValueError, r"finite, got nan at index \(0, 0\)"),
+    ("batch norm", "training", 1, TypeError, "True or False, got builtins.int"),
+    ("batch norm", "momentum", 1.5, ValueError, r"a number in \[0, 1\), got 1.5"),
+    ("batch norm", "eps", 0.0, ValueError, "a finite number above 0, got 0.0"),
+    ("batch norm", "buffers", NORM, ValueError, "missing: num_batches_tracked, running_mean"),
+    (
+        "batch norm",
+        "buffers",
+        BUFFERS | {"running_var": np.ones(3, F)},
+        ValueError,
+        r"buffers\['running_var'\] must be of shape \(features,\) where features = 4",
+    ),
+    (
+        "batch norm",
+        "buffers",
+        BUFFERS | {"num_batches_tracked": F(0)},
+        TypeError,
+        r"buffers\['num_batches_tracked'\] must have an integer dtype",
+    ),
+    ("pull back", "d_y", ROW[:5], ValueError, r"where n = 8 .*got shape \(5, 4\)"),
+    ("track", "batches", np.array([[0], [1]]), ValueError, "batches must have two rows .* got 1"),
+    ("track", "batches", np.array([[0, 8]]), ValueError, "in 0 .. 7"),
     # promotion
     ("promotion", "left", "float128", ValueError, "'bool' or 'uint8' or .*, got 'float128'"),
     ("promotion", "right", None, TypeError, "'bool' or 'uint8' or .*, got None"),

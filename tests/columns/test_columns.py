@@ -27,6 +27,7 @@ LONGEST = {
     "classifier": 235,
     "data_parallel": 375,
     "gradients": 235,
+    "normalization": 205,
     "recording": 240,
     "reproducible": 225,
     "tensor_basics": 240,

@@ -83,3 +83,23 @@ def test_the_documents_graphs(
         for name, value in literal.items():
             assert part[name].dtype == reference[name].dtype == dtype
             assert part[name] == reference[name] == value, name
+
+
+def test_momentum_of_keras_weighs_the_old_average() -> None:
+    """As `normalization.running_average_flax` says; its running variance divides by n."""
+    assert tf.keras.layers.BatchNormalization().momentum == 0.99
+    layer = tf.keras.layers.BatchNormalization(momentum=0.7)
+    x = np.random.default_rng(0).normal(size=(8, 3)).astype(np.float32)
+    y = layer(x, training=True)
+    numpy, zeros, ones = Column("numpy_ref"), np.zeros(3, np.float32), np.ones(3, np.float32)
+    for found, old, new in (
+        (layer.moving_mean, zeros, x.mean(axis=0)),
+        (layer.moving_variance, ones, x.var(axis=0)),
+    ):
+        expected = numpy.call("normalization", "running_average_flax", old, new, momentum=0.7)
+        np.testing.assert_allclose(found.numpy(), expected, rtol=1e-5, atol=1e-7)
+    params = {"weight": ones, "bias": zeros}
+    buffers = numpy.call("normalization", "start", params)
+    settings = {"training": True, "eps": layer.epsilon}
+    expected, _ = numpy.call("normalization", "batch_norm", params, buffers, x, **settings)
+    np.testing.assert_allclose(y.numpy(), expected, rtol=1e-4, atol=1e-5)

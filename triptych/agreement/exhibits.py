@@ -251,6 +251,29 @@ def _calibration(column: Column, dtype: str) -> Named:
     return flat(column.call("metrics", "calibration_error", *_probabilities(dtype), bins=5))
 
 
+def _normalization(column: Column, dtype: str) -> Named:
+    """Output, buffers and gradients of a batch norm in both modes, and the buffers of 5 batches."""
+    rng = np.random.default_rng(0)
+    params = {name: rng.normal(size=3).astype(dtype) for name in ("weight", "bias")}
+    x, d_y = (rng.normal(size=(8, 3)).astype(dtype) for _ in range(2))
+    rows = rng.integers(0, 8, (5, 4))
+
+    def call(function: str, *args: Any, **kwargs: Any) -> Any:
+        return column.call("normalization", function, *args, **kwargs)
+
+    buffers = call("start", params)
+    return flat(
+        {
+            "start": buffers,
+            "tracked": call("track", buffers, x, rows),
+            "output": [call("batch_norm", params, buffers, x, training=t) for t in (True, False)],
+            "pulled back": [
+                call("pull_back", params, buffers, x, d_y, training=t) for t in (True, False)
+            ],
+        }
+    )
+
+
 def _transformations(column: Column, dtype: str) -> Named:
     """Every derivative of a linear classifier with five features and four classes."""
     rng = np.random.default_rng(0)
@@ -476,6 +499,9 @@ DERIVATIVES = epsilons(40)
 MEANS = epsilons(128)
 # Twice what the worst of 1000 points is off the exact value, for each of two columns.
 SLOPES = epsilons(30)
+# Four times what the worst of 100 seeds is off a pass in float64, for quotients by the root of a
+# variance of 8 numbers, and their sums.
+NORMALISED = epsilons(90)
 
 EXHIBITS = (
     Exhibit("tensor_basics", "arithmetic", _basics, "ulp", EXACT),
@@ -512,6 +538,7 @@ EXHIBITS = (
     Exhibit("metrics", "calibration error", _calibration, "ulp", DIVIDED),
     Exhibit("optimizers", "first step of Adam", _optimizers, "eps", ADAM_STEP),
     Exhibit("parameters", "saved and loaded", _on_disk, "ulp", EXACT),
+    Exhibit("normalization", "both modes, gradients", _normalization, "absolute", NORMALISED),
     Exhibit("control_flow", "if, for, recursion", _control_flow, "ulp", EXACT),
     Exhibit("execution", "10 steps of the loop", _loop, "absolute", trained("sgd", 10)),
     Exhibit("promotion", "within a kind; by a number", _promotion, "ulp", EXACT),
