@@ -1,7 +1,10 @@
 """A row of the report: what is timed, in which dtype, against which reference."""
 
 import contextlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -56,6 +59,8 @@ class Target(NamedTuple):
     """How far the outputs may be from what is expected."""
     unit: Unit = "absolute"
     """Of the bound; "eps" is that of the row's own dtype."""
+    as_a_whole: Mapping[str, float] = MappingProxyType({})
+    """Outputs compared by their Frobenius norm, and how far off they may be, relatively."""
     transfer: dict[str, np.ndarray] | None = None
     """The parameters, and one step's rows as "x" and "t": what has to be brought to a device."""
     check: Callable[[], Any] | None = None
@@ -145,6 +150,31 @@ def precision(dtype: str) -> Iterator[None]:
 def in_float64(values: Any) -> Any:
     """The same numbers in float64; whole numbers stay as they are."""
     return trees.mapped(lambda x: x.astype(np.float64) if x.dtype.kind == "f" else x, values)
+
+
+KEPT = "TRIPTYCH_KEPT"
+"""The folder where the rows of a run find what one of them has computed for all."""
+
+
+def kept(name: str, compute: Callable[[], Outputs]) -> Outputs:
+    """What several rows need, each in its own process: computed by the first, read by the others.
+
+    Args:
+        name: tells it from everything else that is kept.
+        compute: makes it.
+    """
+    folder = os.environ.get(KEPT)
+    if not folder:
+        return compute()
+    file = Path(folder, f"{name}.npz")
+    if not file.exists():
+        found = compute()
+        part = Path(folder, f"{name}.{os.getpid()}.npz")
+        np.savez(part, **found)  # type: ignore[arg-type]
+        part.replace(file)  # whole, or not there
+        return found
+    with np.load(file) as arrays:
+        return dict(arrays)
 
 
 SEED = 0

@@ -1,5 +1,7 @@
 """Which rows run, how they are told to pytest-benchmark, and the report at the end."""
 
+import os
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -22,6 +24,8 @@ class Session:
         """Those without a time."""
         self.outcomes: dict[str, turns.Outcome] = {}
         self.chosen: list[cases.Case] = []
+        self.kept = tempfile.TemporaryDirectory(prefix="triptych-")
+        os.environ[cases.KEPT] = self.kept.name  # the rows' processes inherit it
         self.exit: int | None = None
         """The status with which the process ends, where a comparison decides it."""
 
@@ -184,6 +188,8 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> Iterator[N
     if SESSION in stash and stash[SESSION].outcomes:
         _last_limits(session.config, cut_short=exitstatus == pytest.ExitCode.INTERRUPTED)
     yield
+    if SESSION in stash:
+        stash[SESSION].kept.cleanup()
     if SESSION in stash and (status := stash[SESSION].exit) is not None:
         session.exitstatus = status
 

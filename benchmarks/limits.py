@@ -37,7 +37,7 @@ def best(limits: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     found: dict[Any, dict[str, Any]] = {}
     for limit in limits:
         key = tuple(limit.get(name) for name in ("device", "quantity", "dtype", "column", "size"))
-        least = limit["quantity"] == "dispatch"
+        least = limit["quantity"] in ("dispatch", "node")
         other = found.get(key, limit)
         better = limit["value"] < other["value"] if least else limit["value"] > other["value"]
         found[key] = limit if better else other
@@ -67,7 +67,7 @@ def binding_limit(
 
     Three times are compared: of the arithmetic at the rate of a large matrix product; of the bytes
     at the bandwidth of the memory, or of a cache that holds them; of one dispatch of an empty step
-    (in a whole loop: a K-th of one). The longest binds.
+    (in a whole loop: a K-th of one; in a CUDA graph: of its kernels). The longest binds.
 
     Args:
         info: the row's `extra_info`.
@@ -99,7 +99,10 @@ def binding_limit(
         for limit in here
         if limit["quantity"] == "dispatch" and limit["column"] == column
     ]
-    if floors:
+    nodes = [limit["value"] for limit in here if limit["quantity"] == "node"]
+    if info["mode"] == "CUDA graph" and nodes and info.get("kernels"):
+        seconds["dispatch"] = min(nodes) * info["kernels"]
+    elif floors:
         dispatches = 1 / info["steps"] if info["mode"] in LOOPS else 1
         seconds["dispatch"] = min(floors) * dispatches
     if not seconds:
@@ -113,8 +116,15 @@ LOOPS = ("whole loop", "CUDA graph", "fused")
 SIDE = {"cpu": 2048, "cuda": 8192}
 """Of the square matrices whose product gives the arithmetic rate."""
 DTYPES = {"cpu": ("float32", "float64"), "cuda": ("float32", "float64", "tf32", "bfloat16")}
-TRIADS = (2**26, 2**20, 2**17, 2**14)
-"""Numbers in each of a triad's three arrays: 805 MB, which no cache holds, 13, 1.6 and 0.2 MB."""
+TRIADS = {"cpu": (2**26, 2**20, 2**17, 2**14), "cuda": (2**26, 2**21)}
+"""Numbers in each of a triad's three arrays: 805 MB, which no cache holds, 13, 1.6 and 0.2 MB.
+
+On a GPU 25 MB, for its second cache: less is over before the next pass has been started.
+"""
+PASSES = 16
+"""Of the largest triad on a GPU before one wait: a wait takes as long as a tenth of a pass."""
+WARM = {"cpu": 0.0, "cuda": 0.5}
+"""Seconds of work before a limit is measured: a GPU that has been idle runs at a low clock."""
 EMPTY_STEPS = 1000
 
 
@@ -140,20 +150,26 @@ def limits(device: str, threads: int) -> list[dict[str, Any]]:
             entry = {"dtype": dtype, "quantity": "flops", "column": column.name}
             work = 2 * SIDE[device] ** 3
             with precision(dtype), column.at_home():
-                found.append(head | entry | _rate(_product(column, dtype), work))
+                found.append(head | entry | _rate(_product(column, dtype), work, WARM[device]))
     for column in columns:
         entry = {"dtype": None, "quantity": "dispatch", "column": column.name}
         with precision("float32"), column.at_home():
             found.append(head | entry | _seconds(_empty_steps(column), EMPTY_STEPS))
-    for n in TRIADS:
-        quantity = "bytes" if n == max(TRIADS) else "cached bytes"
+    for n in TRIADS[device]:
+        quantity = "bytes" if n == max(TRIADS[device]) else "cached bytes"
         entry = {"dtype": None, "quantity": quantity, "column": None, "size": 3 * 4 * n}
-        found.append(head | entry | _rate(*_triad(device, n)))
+        found.append(head | entry | _rate(*_triad(device, n), WARM[device]))
+    if device == "cuda" and not missing("torch_impl"):
+        entry = {"dtype": None, "quantity": "node", "column": "torch_impl"}
+        found.append(head | entry | _seconds(_empty_graph(), EMPTY_STEPS))
     return found
 
 
-def _seconds(call: Callable[[], Any], steps: int) -> dict[str, float]:
+def _seconds(call: Callable[[], Any], steps: int, warm: float = 0.0) -> dict[str, float]:
     call()
+    start = time.perf_counter()
+    while time.perf_counter() - start < warm:
+        call()
     times, busy = [], time.process_time()
     for _ in range(FEWEST):
         start = time.perf_counter()
@@ -165,8 +181,8 @@ def _seconds(call: Callable[[], Any], steps: int) -> dict[str, float]:
     return {"value": min(times), "spread": (high - low) / middle, "cores": round(cores, 2)}
 
 
-def _rate(call: Callable[[], Any], work: float) -> dict[str, float]:
-    found = _seconds(call, 1)
+def _rate(call: Callable[[], Any], work: float, warm: float) -> dict[str, float]:
+    found = _seconds(call, 1, warm)
     return found | {"value": work / found["value"]}
 
 
@@ -202,6 +218,23 @@ def _empty_steps(column: Column) -> Callable[[], Any]:
     return steps
 
 
+def _empty_graph() -> Callable[[], Any]:
+    """A CUDA graph of empty kernels: what a node of a graph takes at least."""
+    import torch
+
+    x = torch.zeros(1, device="cuda")
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        for _ in range(EMPTY_STEPS):
+            x.add_(1)
+
+    def run() -> None:
+        graph.replay()
+        torch.cuda.synchronize()
+
+    return run
+
+
 def _triad(device: str, n: int) -> tuple[Callable[[], Any], float]:
     """a = b + s c, again and again; PyTorch makes one pass of it, and writes where it is told to.
 
@@ -213,7 +246,7 @@ def _triad(device: str, n: int) -> tuple[Callable[[], Any], float]:
     b, c = torch.ones(2, n, device=device)
     a = torch.empty_like(b)
     boundary = Column("torch_impl", device)
-    passes = max(TRIADS) // n
+    passes = max(TRIADS[device]) // n * (PASSES if device == "cuda" else 1)
 
     def run() -> None:
         for _ in range(passes):

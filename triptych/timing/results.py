@@ -207,7 +207,7 @@ def merge(results: Sequence[dict[str, Any]], baseline: str | None = None) -> Res
         try:
             not_run += [(letter, entry["what"], entry["why"]) for entry in ours.get("not_run", ())]
             for limit in ours.get("limits", ()):
-                floor = limit["quantity"] == "dispatch"
+                floor = limit["quantity"] in ("dispatch", "node")
                 about = limit["column" if floor else "dtype"]
                 at = _side(letter, limit), limit["quantity"], about
                 # Each column multiplies matrices to find the peak rate; the best of them is the
