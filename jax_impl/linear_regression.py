@@ -128,6 +128,27 @@ def fit_with_optimizer(
     return jax.lax.scan(epoch, params, length=steps)
 
 
+@checked
+@jax.jit
+def least_squares(x: Float[Array, "n 1"], t: Float[Array, "n 1"]) -> Params:
+    """The line of the least loss, in closed form: w = cov(x, t) / var(x), b = mean(t) - w mean(x).
+
+    For more than one input, `jnp.linalg.lstsq` solves the same.
+
+    Args:
+        x: inputs; at least two of them differ, since otherwise no slope is the best.
+        t: targets.
+
+    Returns:
+        "w" and "b", at which both gradients of the loss are 0.
+
+    Source: E, least squares.
+    """
+    dx = x - jnp.mean(x)
+    w = jnp.sum(dx * (t - jnp.mean(t))) / jnp.sum(dx**2)
+    return {"w": w, "b": jnp.mean(t) - w * jnp.mean(x)}
+
+
 if __name__ == "__main__":
     from triptych.run import main
 

@@ -130,6 +130,26 @@ def fit_with_optimizer(
     return params, np.array(losses)
 
 
+@checked
+def least_squares(x: Float[Array, "n 1"], t: Float[Array, "n 1"]) -> Params:
+    """The line of the least loss, in closed form: w = cov(x, t) / var(x), b = mean(t) - w mean(x).
+
+    Where dloss/db = 0 the line goes through the means; what is left of dloss/dw = 0 is one equation.
+
+    Args:
+        x: inputs; at least two of them differ, since otherwise no slope is the best.
+        t: targets.
+
+    Returns:
+        "w" and "b", at which both gradients of the loss are 0.
+
+    Source: E, least squares.
+    """
+    dx = x - np.mean(x)
+    w = np.sum(dx * (t - np.mean(t))) / np.sum(dx**2)
+    return {"w": w, "b": np.mean(t) - w * np.mean(x)}
+
+
 if __name__ == "__main__":
     from triptych.run import main
 

@@ -144,6 +144,26 @@ def fit_with_optimizer(
     return {"w": w, "b": b}, torch.stack(losses)
 
 
+@checked
+def least_squares(x: Float[Array, "n 1"], t: Float[Array, "n 1"]) -> Params:
+    """The line of the least loss, in closed form: w = cov(x, t) / var(x), b = mean(t) - w mean(x).
+
+    For more than one input, `torch.linalg.lstsq` solves the same.
+
+    Args:
+        x: inputs; at least two of them differ, since otherwise no slope is the best.
+        t: targets.
+
+    Returns:
+        "w" and "b", at which both gradients of the loss are 0.
+
+    Source: E, least squares.
+    """
+    dx = x - torch.mean(x)
+    w = torch.sum(dx * (t - torch.mean(t))) / torch.sum(dx**2)
+    return {"w": w, "b": torch.mean(t) - w * torch.mean(x)}
+
+
 if __name__ == "__main__":
     from triptych.run import main
 

@@ -264,7 +264,9 @@ def batches(n: int, batch: int, epochs: int, seed: int = 0) -> np.ndarray:
     return np.concatenate(rows).astype(np.int64)
 
 
-def diabetes(seed: int = 0, *, dtype: str = "float64") -> tuple[Samples, Samples]:
+def diabetes(
+    seed: int = 0, *, standardised: bool = True, dtype: str = "float64"
+) -> tuple[Samples, Samples]:
     """Four measurements of 442 patients and the disease's progression, in three equal classes.
 
     The progression one year after baseline is cut at its terciles over all patients, 100 and
@@ -276,14 +278,15 @@ def diabetes(seed: int = 0, *, dtype: str = "float64") -> tuple[Samples, Samples
 
     Args:
         seed: of the permutation that splits the patients, by NumPy's `default_rng`.
+        standardised: False leaves the features as they were measured, as B feeds them.
         dtype: "float64" or "float32", of x.
 
     Returns:
         (x (342, 4), t (342,)) to train on and (x (100, 4), t (100,)) held out. The columns of x
-        are `FEATURES`, without a unit; t is int64, a position in `CLASSES`.
+        are `FEATURES`, without a unit if standardised; t is int64, a position in `CLASSES`.
 
     Raises:
-        TypeError: seed is not a whole number, or dtype not a string.
+        TypeError: seed is not a whole number, standardised not a bool, or dtype not a string.
         ValueError: seed is below 0, or the dtype is neither of the two.
 
     Source: B for the use case; Efron, Hastie, Johnstone and Tibshirani (2004), Least Angle
@@ -296,7 +299,10 @@ def diabetes(seed: int = 0, *, dtype: str = "float64") -> tuple[Samples, Samples
 
     order = _generator("diabetes", seed).permutation(len(x))
     train, held_out = order[:TRAINING_ROWS], order[TRAINING_ROWS:]
-    x = (x - x[train].mean(axis=0)) / x[train].std(axis=0)
+    if not isinstance(standardised, bool):
+        raise TypeError(f"diabetes: standardised must be a bool, got {standardised!r}")
+    if standardised:
+        x = (x - x[train].mean(axis=0)) / x[train].std(axis=0)
     return (_rounded(x[train], dtype), t[train]), (_rounded(x[held_out], dtype), t[held_out])
 
 

@@ -57,6 +57,7 @@ CALLS: dict[str, tuple[str, str, dict[str, Any]]] = {
         "fit",
         {"params": LINE, "x": POINTS, "t": POINTS, "learning_rate": 0.1, "steps": 2},
     ),
+    "least squares": ("linear_regression", "least_squares", {"x": POINTS, "t": POINTS}),
     "train": (
         "linear_layer",
         "fit",

@@ -92,6 +92,19 @@ def test_document_d_from_its_random_starts(column: Any) -> None:
     assert f"{texts.count(('2.000', '0.000')) / 20000:.4f}" == book.claim("D-starts-learned").true
 
 
+def test_least_squares_in_closed_form(column: Any, dtype: np.dtype) -> None:
+    for given in (data.noisy_line, data.line, data.doubled_line):
+        _, x, t = given(dtype=str(dtype))
+        found = column.call("linear_regression", "least_squares", x, t)
+        assert {name: p.dtype for name, p in found.items()} == {"w": dtype, "b": dtype}
+        slope, intercept = np.polyfit(x[:, 0].astype(float), t[:, 0].astype(float), 1)
+        near = (8 if dtype == np.float32 else 64) * np.finfo(dtype).eps
+        np.testing.assert_allclose(found["w"], slope, rtol=near)
+        np.testing.assert_allclose(found["b"], intercept, rtol=near, atol=near)
+        _, grads = column.call("linear_regression", "loss_and_grads", found, x, t)
+        assert max(abs(g) for g in grads.values()) < 16 * near
+
+
 @pytest.mark.parametrize("fit", FITTERS)
 def test_noisy_line_reaches_least_squares(column: Any, dtype: np.dtype, fit: Any) -> None:
     params, x, t = data.noisy_line(dtype=str(dtype))

@@ -29,14 +29,14 @@ ROOT = Path(__file__).parents[2]
 COVERED = {
     "Tensor basics": (
         "A-t0 A-t1 A-t2 A-image C-t0 C-t1 C-t2 C-t3 C-t1-dtype C-ragged A-add A-mul A-dot A-dev "
-        "E-np C-torch E-linea"
+        "E-np C-torch E-linea C-lists"
     ),
     "Gradients of small graphs": (
         "A-quadratic A-product A-cube A-chain A-chain-step A-affine E-affine D-square D-shared"
     ),
     "How the engine behaves": (
         "A-accumulate A-reset D-accumulate A-vjp A-retain A-untracked A-nograd C-nograd "
-        "D-nograd E-leaf E-graph D-infer C-leaf A-grad C-grad E-grad"
+        "D-nograd E-leaf E-graph D-infer C-leaf A-grad C-grad E-grad E-steepest"
     ),
     "Define-by-run and define-then-run": "A-run A-flow",
     "A linear layer by hand": (
@@ -45,7 +45,7 @@ COVERED = {
     ),
     "Linear regression": (
         "A-line A-line-epoch-0 A-line-epoch-10 A-line-epoch-20 A-line-epoch-90 D-line "
-        "D-starts E-line"
+        "D-starts E-line E-least-squares"
     ),
     "The three-layer classifier": (
         "B-shape B-names B-count B-math B-softmax B-summary B-modes B-state B-backward B-next "

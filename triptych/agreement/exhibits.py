@@ -316,6 +316,10 @@ def _line_run(column: Column, dtype: str) -> tuple[Named, np.ndarray]:
     return column.call("linear_regression", "fit", *line, learning_rate=0.1, steps=100)
 
 
+def _least_squares(column: Column, dtype: str) -> Named:
+    return column.call("linear_regression", "least_squares", *data.noisy_line(dtype=dtype)[1:])
+
+
 def _losses(run: Callable[[Column, str], Any]) -> Callable[[Column, str], Named]:
     return lambda column, dtype: {"losses": run(column, dtype)[1]}
 
@@ -494,6 +498,9 @@ ADAM_STEP = fixed(3)
 # worst of 100 seeds, beside the exact ones.
 DERIVATIVES = epsilons(40)
 
+# Four times the worst of 100 seeds: means and sums of 100 terms.
+LEAST_SQUARES = fixed(16)
+
 # Losses and gradients of some ten rows, then six steps along them: four times the worst of 100
 # seeds, beside each other.
 MEANS = epsilons(128)
@@ -523,6 +530,7 @@ EXHIBITS = (
         last_params(line_descent),
         True,
     ),
+    Exhibit("linear_regression", "least squares", _least_squares, "eps", LEAST_SQUARES),
     Exhibit("activations", "values, slopes", _slopes, "absolute", SLOPES),
     # the closest decision of the 400 is 0.003 away from 1/2
     Exhibit("activations", "decisions, learned", _decisions, "ulp", EXACT),
