@@ -134,7 +134,7 @@ def fit_with_optimizer(
 def least_squares(x: Float[Array, "n 1"], t: Float[Array, "n 1"]) -> Params:
     """The line of the least loss, in closed form: w = cov(x, t) / var(x), b = mean(t) - w mean(x).
 
-    Where dloss/db = 0 the line goes through the means; what is left of dloss/dw = 0 is one equation.
+    Where dloss/db = 0 the line goes through the means; dloss/dw = 0 is then one equation in w.
 
     Args:
         x: inputs; at least two of them differ, since otherwise no slope is the best.

@@ -136,6 +136,20 @@ def test_what_only_a_notebook_understands_is_left_out() -> None:
     assert (block.problem, block.statements[0].lineno) == ("", 4)
 
 
+def test_a_session_of_ipython_is_read_as_one_of_python() -> None:
+    (block,) = blocks(
+        "```python\nIn [1]: x = 1\n\nIn [2]: if x:\n   ...:     x + 1\nOut[2]: 2\n```\n"
+    )
+    assert [line for line in block.code.split("\n") if line] == ["x = 1", "if x:", "    x + 1"]
+    assert [(s.line, s.text, s.statement) for s in block.shown] == [(6, "2", 1)]
+
+
+def test_a_cell_that_says_that_it_raises_may() -> None:
+    cell = "```{code-cell}\n:tags: [raises-exception]\n1 / 0\n```\n"
+    assert report(cell) == [(3 - 1, RAN, "raises ZeroDivisionError, which the text expects")]
+    assert verdicts(cell.replace("raises-exception", "hide")) == [FAILS]
+
+
 def test_an_output_that_is_called_python_is_still_one() -> None:
     text = (
         python("print(1)") + "\nOut:\n\n" + python("tensor([1.])") + "\nThen:\n\n" + python("y = 2")
@@ -229,6 +243,12 @@ def test_whatever_a_block_does_is_a_line_of_the_report() -> None:
         "ZeroDivisionError: division by zero", "EOF", "no attribute 'nothing'",
     ):  # fmt: skip
         assert sum(word in detail for detail in details) == 1, word
+
+
+def test_of_a_flood_the_first_is_kept() -> None:
+    (record,) = check.check(blocks(python("print('x' * 1_000_000)  # 3")))
+    assert (record.verdict, len(record.given)) == (DIFFERS, check.OUTPUT_KEPT)
+    assert record.detail == "prints 1,000,001 bytes; the first 100,000 were kept"
 
 
 def test_a_block_that_ends_the_process_or_cannot_be_interrupted(

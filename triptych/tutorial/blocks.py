@@ -62,6 +62,8 @@ class Block(NamedTuple):
     shown: tuple[Shown, ...]
     problem: str
     """Why it cannot be run; "" if it can."""
+    may_raise: bool = False
+    """Whether it says that it raises: the tag `raises-exception` of a notebook's cell."""
 
     @property
     def statements(self) -> list[ast.stmt]:
@@ -134,7 +136,7 @@ def _with_output(block: Block, text: str, line: int, *, surely: bool) -> Block:
 
 
 def _block(content: str, first: int) -> Block:
-    lines = content.split("\n")
+    lines = [re.sub(*rule, line) for line in content.split("\n") for rule in [_ipython(line)]]
     if any(line.startswith(">>> ") or line == ">>>" for line in lines):
         return _session(lines, first)
     at = 0
@@ -142,9 +144,18 @@ def _block(content: str, first: int) -> Block:
         at = next((i + 1 for i, line in enumerate(lines[1:], 1) if line.strip() == "---"), 0)
     while at < len(lines) and re.match(r":[\w-]+:", lines[at]):
         at += 1
+    tagged = "raises-exception" in "\n".join(lines[:at])
     code = "\n".join(["" if i < at or _for_a_shell(line) else line for i, line in enumerate(lines)])
     problem = _problem(code)
-    return Block(first, code, () if problem else tuple(_comments(code, first)), problem)
+    return Block(first, code, () if problem else tuple(_comments(code, first)), problem, tagged)
+
+
+_IPYTHON = ((r"^In \[\d+\]: ?", ">>> "), (r"^ *\.\.\.: ?", "... "), (r"^Out\[\d+\]: ?", ""))
+
+
+def _ipython(line: str) -> tuple[str, str]:
+    """What turns a line of IPython's session into one of Python's."""
+    return next((rule for rule in _IPYTHON if re.match(rule[0], line)), (r"^", ""))
 
 
 def _for_a_shell(line: str) -> bool:
