@@ -105,6 +105,16 @@ def test_least_squares_in_closed_form(column: Any, dtype: np.dtype) -> None:
         assert max(abs(g) for g in grads.values()) < 16 * near
 
 
+def test_least_squares_far_from_zero(column: Any, dtype: np.dtype) -> None:
+    """Without its mean taken off, a large t would bring the rounding of the sum of dx with it."""
+    x = data.noisy_line(dtype=str(dtype))[1]
+    far = dtype.type(0.125 / np.finfo(dtype).eps)  # there numbers are an eighth apart
+    steps = np.round(16 * x)
+    slope, _ = np.polyfit(x[:, 0].astype(float), steps[:, 0].astype(float) / 8, 1)
+    found = column.call("linear_regression", "least_squares", x, far + steps / 8)
+    np.testing.assert_allclose(found["w"], slope, rtol=2e-3)
+
+
 @pytest.mark.parametrize("fit", FITTERS)
 def test_noisy_line_reaches_least_squares(column: Any, dtype: np.dtype, fit: Any) -> None:
     params, x, t = data.noisy_line(dtype=str(dtype))
