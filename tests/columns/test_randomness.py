@@ -333,6 +333,8 @@ def test_global_generators_are_left_as_they_were(columns: Any) -> None:
     import torch
 
     h = np.ones(3, np.float32)
+    np.random.random()  # so that no call below leads back to where it is now
+    torch.rand(1)
     numpy_state, torch_state = np.random.get_state(), torch.get_rng_state()
     for column in columns[:2]:
         drawn(column, "linear_start", 0, features=2, out=3, dtype="float32")
