@@ -24,7 +24,7 @@ from triptych.source.parse import Definition, Module
 LONGEST = {
     "activations": 225,
     "aliasing": 265,
-    "classifier": 235,
+    "classifier": 240,
     "data_parallel": 375,
     "gradients": 235,
     "normalization": 205,
