@@ -114,7 +114,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         The exit status: 0, 1 where something disagrees, 2 for a wrong name or file.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
-    options = parser().parse_args(words)
     commands: dict[str, Callable[[argparse.Namespace], int]] = {
         "compare": _compare,
         "read": _read,
@@ -124,6 +123,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "train": lambda options: _train(options, words),
     }
     try:
+        if words and words[0][:1] not in ("", "-") and words[0] not in commands:
+            raise UnknownNameError("command", words[0], tuple(commands))
+        options = parser().parse_args(words or ["--help"])
         with _no_interruption_lost():
             return commands[options.command](options)
     except UnknownNameError as error:

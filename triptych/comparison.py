@@ -2,6 +2,7 @@
 
 import math
 import platform
+import sys
 from collections.abc import Sequence
 from importlib import metadata
 from typing import Any, NamedTuple
@@ -93,7 +94,10 @@ def compare(
     return Outcome(rows, trainings, found, checked, failures)
 
 
-def _progress(console: Console) -> Progress:
+def _progress(console: Console, what: str) -> Progress:
+    """A bar; where there is no terminal for it, a line that says what is waited for."""
+    if not console.is_terminal and not console.quiet:
+        print(f"triptych compare: {what} ...", file=sys.stderr, flush=True)
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(),
@@ -109,8 +113,9 @@ def _measure(
     chosen = [e for e in EXHIBITS if concept in (None, e.concept)]
     found = [dtype for exhibit in chosen for dtype in dtypes if dtype in exhibit.dtypes]
     total = len(found) * len(COLUMNS)  # three columns make three pairs
-    with _progress(console) as progress:
-        task = progress.add_task("three columns, every concept", total=total)
+    what = f"{total} comparisons of three columns"
+    with _progress(console, what) as progress:
+        task = progress.add_task(what, total=total)
         rows = []
         for row in agreement(dtypes, device, concept):
             rows.append(row)
@@ -119,8 +124,9 @@ def _measure(
 
 
 def _check_claims(console: Console) -> list[verdicts.Result]:
-    with _progress(console) as progress:
-        task = progress.add_task("what the documents print", total=3 * len(book.claims()))
+    what = "what the documents print"
+    with _progress(console, what) as progress:
+        task = progress.add_task(what, total=3 * len(book.claims()))
         return verdicts.check_all(seen=lambda _: progress.advance(task))
 
 
@@ -134,7 +140,7 @@ def _far(row: Row) -> str:
 
 def _train(console: Console, dtypes: Sequence[str], device: str) -> list[Training]:
     trainings = []
-    with _progress(console) as progress:
+    with _progress(console, "training on real data") as progress:
         tasks = {
             (dtype, name): progress.add_task(f"{DISPLAY_NAMES[name]} {dtype}", total=EPOCHS)
             for dtype in dtypes
@@ -155,7 +161,7 @@ def _train(console: Console, dtypes: Sequence[str], device: str) -> list[Trainin
 def _digests(console: Console, device: str) -> list[tuple[digests.Run, dict[str, str]]]:
     short = digests.committed()[:2]
     columns = [Column(name, device) for name in COLUMNS if not missing(name)]
-    with _progress(console) as progress:
+    with _progress(console, "whole runs, for their digests") as progress:
         task = progress.add_task("digests", total=len(short) * len(columns))
         found: list[tuple[digests.Run, dict[str, str]]] = []
         for run in short:

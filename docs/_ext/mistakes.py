@@ -1,6 +1,6 @@
 """The documents' mistakes in brief: tables made of the `[[mistake]]` entries of claims.toml.
 
-python docs/_ext/mistakes.py --readme    write the tables of both READMEs
+python docs/_ext/mistakes.py --write    write the tables of the page and of the Japanese README
 """
 
 import html
@@ -10,41 +10,23 @@ from pathlib import Path
 from triptych.claims import book
 
 ROOT = Path(__file__).absolute().parents[2]
-READMES = {
-    "README.md": ("document", "prints or says", "really"),
+TABLES = {
+    "docs/mistakes.md": ("document", "prints or says", "really", "claims"),
     "README.ja.md": ("教材", "記述", "正しくは"),
 }
-"""The headings of each table."""
+"""The headings of each table, by the file that it stands in."""
 START, END = "<!-- mistakes -->", "<!-- /mistakes -->"
 
 
-def brief(readme: str) -> str:
-    """The table of a README, between its two marks."""
-    japanese = readme == "README.ja.md"
-    rows = [READMES[readme], ("---", "---", "---")]
+def brief(file: str) -> str:
+    """The table of a file, between its two marks; the page's leads to the claims that show it."""
+    head = TABLES[file]
+    rows = [head, ("---",) * len(head)]
     for mistake in book.mistakes():
-        texts = mistake.japanese if japanese else (mistake.says, mistake.really)
-        rows.append((mistake.source, *texts))
+        link = f'<a href="#claim-{mistake.claims[0].id}">{len(mistake.claims)}</a>'
+        english = (mistake.says, mistake.really, link)
+        rows.append((mistake.source, *(mistake.japanese if file == "README.ja.md" else english)))
     return "\n".join([START, *(f"| {' | '.join(row)} |" for row in rows), END])
-
-
-def table(up: str) -> str:
-    """The table of the page: each mistake with a link to the claims that show it."""
-    body = "".join(
-        f"<tr><td>{mistake.source}</td><td>{text(mistake.says)}</td>"
-        f'<td>{text(mistake.really)}</td><td><a href="{up}mistakes.html#claim-{first.id}">'
-        f"{len(mistake.claims)}</a></td></tr>"
-        for mistake in book.mistakes()
-        for first in mistake.claims[:1]
-    )
-    head = "".join(
-        f'<th scope="col">{word}</th>'
-        for word in ("Document", "It prints or says", "Really", "Claims")
-    )
-    return (
-        '<div class="tp-scroll tp-wide" tabindex="0" role="region" aria-label="Mistakes">'
-        f'<table class="tp-table"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
-    )
 
 
 def text(words: str) -> str:
@@ -54,9 +36,9 @@ def text(words: str) -> str:
 
 
 def main(arguments: list[str]) -> int:
-    """With --readme: write the tables; else print them."""
-    for name in READMES:
-        if "--readme" not in arguments:
+    """With --write: write the tables; else print them."""
+    for name in TABLES:
+        if "--write" not in arguments:
             print(brief(name))
             continue
         path = ROOT / name

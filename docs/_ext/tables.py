@@ -176,16 +176,6 @@ def _groups(chosen: Iterable[book.Claim]) -> Iterable[list[book.Claim]]:
         yield group
 
 
-class Mistakes(_Shown):
-    """`{mistakes}`: the documents' mistakes in brief."""
-
-    optional_arguments = 0
-
-    def shown(self) -> str:
-        """A table, one row for each mistake, whatever the number of claims that show it."""
-        return mistakes.table(self.up)
-
-
 class Values(_Shown):
     """`{values} CONCEPT`: the values of claims.toml that no document has."""
 
@@ -306,9 +296,10 @@ class AgreementSummary(_Shown):
         """One sentence."""
         rows = self.agreement_rows()
         equal = sum(row["distance"] == 0 for row in rows)
+        others = "" if equal == len(rows) else ", the others stay within their bounds"
         return (
             f'<p class="tp-number">The columns agree: <strong>{equal} of {len(rows)}</strong> '
-            "comparisons are equal in every bit, the others stay within their bounds.</p>"
+            f"comparisons are equal in every bit{others}.</p>"
         )
 
 
@@ -441,7 +432,6 @@ class Picture(_Shown):
 
 DIRECTIVES = {
     "claims": Claims,
-    "mistakes": Mistakes,
     "values": Values,
     "claims-summary": ClaimsSummary,
     "agreement-rows": Agreement,

@@ -1,12 +1,12 @@
 """Same name, different function: the entries of traps.toml, run, judged and shown.
 
 Each line of an entry is run as it stands in a fresh scope with `np`, `torch`, `jax` and `jnp`; what
-it gives must be what stands behind it in traps.toml, and is shown on the page. The table of the
-README is made of the entries that are told in brief.
+it gives must be what stands behind it in traps.toml, and is shown on the page. The table at the
+top of the page is made of the entries that are told in brief.
 
     python docs/_ext/traps.py           judge every line
     python docs/_ext/traps.py --fill    write the outcomes that are missing, to be read by a person
-    python docs/_ext/traps.py --readme  write the table of the README
+    python docs/_ext/traps.py --write   write the table in brief
 """
 
 import ast
@@ -25,7 +25,7 @@ from triptych.names import COLUMNS, DISPLAY_NAMES, FRAMEWORKS
 from triptych.source import parse
 
 FILE = Path(__file__).absolute().parent.parent / "traps.toml"
-README = FILE.parent.parent / "README.md"
+PAGE = FILE.with_name("traps.md")
 MARK = "# ->"
 """Stands between a line and its outcome."""
 
@@ -43,7 +43,7 @@ class Trap(NamedTuple):
     machine: str
     """The processor on which the outcomes are as they stand; "" for any."""
     brief: dict[str, str]
-    """A row of the README's table: title, numpy, torch, jax; empty for one that is not in it."""
+    """A row of the table in brief: title, numpy, torch, jax; empty for one that is not in it."""
 
 
 class TrapError(ValueError):
@@ -234,11 +234,11 @@ def fill(text: str) -> tuple[str, list[str]]:
     return text, added
 
 
-# In brief, for the README
+# In brief
 
 
 def brief(start: str = "<!-- traps -->", end: str = "<!-- /traps -->") -> str:
-    """The table of the README, between its two marks: the entries that are told in brief."""
+    """The table at the top of the page, between two marks: the entries told in brief."""
     rows = [
         f"| {trap.brief['title']} | "
         + " | ".join(trap.brief.get(key, "") for key in FRAMEWORKS.values())
@@ -272,7 +272,7 @@ def table(trap: Trap, outcomes: dict[str, list[tuple[str, str | None]]]) -> str:
             + "</li>"
             for line, outcome in outcomes.get(column, [])
         )
-        body = f"<ul>{items}</ul>" if items else "<p>has no such function</p>"
+        body = f"<ul>{items}</ul>" if items else "<p>nothing of the kind</p>"
         cells.append(
             f'<div class="tp-trap-column" data-column="{column}">'
             f"<h3>{DISPLAY_NAMES[column]}</h3>{body}</div>"
@@ -281,16 +281,16 @@ def table(trap: Trap, outcomes: dict[str, list[tuple[str, str | None]]]) -> str:
 
 
 def main(arguments: list[str]) -> int:
-    """Judge every line; with --fill or --readme, write."""
+    """Judge every line; with --fill or --write, write."""
     if "--fill" in arguments:
         text, added = fill(FILE.read_text(encoding="utf-8"))
         FILE.write_text(text, encoding="utf-8")
         print(*added, f"{len(added)} outcomes filled in: read each of them", sep="\n")
         load.cache_clear()
-    if "--readme" in arguments:
-        text = README.read_text(encoding="utf-8")
+    if "--write" in arguments:
+        text = PAGE.read_text(encoding="utf-8")
         before, _, rest = text.partition("<!-- traps -->")
-        README.write_text(before + brief() + rest.partition("<!-- /traps -->")[2], encoding="utf-8")
+        PAGE.write_text(before + brief() + rest.partition("<!-- /traps -->")[2], encoding="utf-8")
     wrong = [
         complaint
         for trap in load()

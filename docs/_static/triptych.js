@@ -97,7 +97,8 @@
   const last = remembered.get("column");
   choose(known.includes(last) ? last : known[0]);
   dim(remembered.get("dim") === "yes");
-  page.classList.add("tp-js");
+  // without tabs a column that is hidden could not be had back
+  if (tabs.length) page.classList.add("tp-js");
   // the page has just become shorter: go once more to where its address points
   if (location.hash) document.getElementById(decodeURIComponent(location.hash.slice(1)))?.scrollIntoView();
 })();

@@ -1,4 +1,4 @@
-"""The published timing results: whole, of committed code, and what the README says of them."""
+"""The published timing results: whole, of committed code, and what the page says of them."""
 
 import re
 from collections import defaultdict
@@ -79,9 +79,9 @@ def test_the_best_column_comes_near_a_limit(published: results.Results) -> None:
     assert all(max(reached) >= 0.2 for reached in shares.values())
 
 
-def test_the_readme_prints_them(published: results.Results) -> None:
+def test_the_page_prints_them(published: results.Results) -> None:
     """Its table of one training step: a row for each column and mode, a column for each batch."""
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    text = (ROOT / "docs/timing.md").read_text(encoding="utf-8")
     table = text[text.index("| one step, one thread |") :].split("\n\n")[0]
     head, _, *lines = table.split("\n")
     batches = [int(cell.split()[-1]) for cell in head.strip("| ").split(" | ")[1:]]

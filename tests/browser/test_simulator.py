@@ -279,7 +279,7 @@ def test_formula_fills_in(simulator: Page) -> None:
     assert "7" not in before
     click(simulator, "step", 7)
     assert "4·1+3·1=7" in "".join(simulator.inner_text(row).split())
-    assert "dy/dx = dy/da · da/dx + dy/db · db/dx = 4 · 1 + 3 · 1 = 7" in simulator.inner_text(
+    assert "dy/dx = dy/da · ∂a/∂x + dy/db · ∂b/∂x = 4 · 1 + 3 · 1 = 7" in simulator.inner_text(
         "#sim-say"
     )
     assert shown(simulator, "part", "edge") | {"a/x": 4, "b/x": 3} == shown(

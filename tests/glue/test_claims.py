@@ -137,7 +137,7 @@ def test_the_mistakes_of_the_documents() -> None:
     ("readme", "before", "after"),
     [
         ("README.md", "five tutorials in all three columns:", "mistakes."),
-        ("README.ja.md", "三つの列すべてで確かめました。", "個です。"),
+        ("README.ja.md", "三つの実装すべてで確かめました。", "個です。"),
     ],
 )
 def test_readme_states_how_many_claims_there_are(

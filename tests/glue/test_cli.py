@@ -37,6 +37,7 @@ def test_help_names_every_command() -> None:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
+        (["raed"], "no command 'raed'; did you mean read?"),
         (["read", "clasifier"], "no concept 'clasifier'; did you mean classifier?"),
         (["read", "classifier", "lodgits"], "did you mean logits?"),
         (["run", "gradient"], "did you mean gradients?"),
@@ -184,3 +185,16 @@ def test_the_picture_in_the_readme_is_what_the_command_draws(tmp_path: Path) -> 
     assert path.read_text(encoding="utf-8") == shown.read_text(encoding="utf-8"), (
         f"run: triptych {' '.join(words)} docs/reader.svg"
     )
+
+
+def test_without_a_word_it_helps(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main([])
+    assert ended.value.code == 0
+    assert "COMMAND" in capsys.readouterr().out
+
+
+def test_a_pipe_is_told_at_once_what_it_waits_for() -> None:
+    done = triptych("compare", "--concept", "gradients")
+    assert done.returncode == 0, done.stderr
+    assert re.fullmatch(r"triptych compare: \d+ comparisons of three columns ...\n", done.stderr)

@@ -150,10 +150,11 @@ def test_only_the_first_process_starts_others(
 
 
 def test_every_concept_has_its_place_on_the_pages_and_in_the_readme() -> None:
-    readme, index = read("README.md"), read("docs/index.md")
+    readme, index, reading = map(read, ("README.md", "docs/index.md", "docs/reading.md"))
     for concept in concepts():
         assert (ROOT / f"docs/concepts/{concept}.md").exists()
         assert f"concepts/{concept}\n" in index
+        assert f"[{concept}](docs/concepts/{concept}.md)" in readme
+        assert f"| [{concept}](concepts/{concept}.md) | " in reading
         for column in COLUMNS:
-            assert f"({column}/{concept}.py)" in readme
             assert f"automodule:: {column}.{concept}\n" in read(f"docs/api/{column}.md")

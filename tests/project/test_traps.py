@@ -1,4 +1,4 @@
-"""docs/traps.toml: every line gives what stands behind it, and the README tells the same."""
+"""docs/traps.toml: every line gives what stands behind it; the table in brief is true."""
 
 import importlib
 import re
@@ -25,14 +25,14 @@ def test_every_line_gives_what_stands_behind_it(trap: Any, column: str) -> None:
     assert traps.complaints(trap, {column: traps.outcomes(trap, column)}) == []
 
 
-def test_the_table_of_the_readme() -> None:
-    assert traps.brief() in (ROOT / "README.md").read_text(encoding="utf-8"), (
-        "run `python docs/_ext/traps.py --readme`"
+def test_the_table_in_brief() -> None:
+    assert traps.brief() in (ROOT / "docs/traps.md").read_text(encoding="utf-8"), (
+        "run `python docs/_ext/traps.py --write`"
     )
 
 
 def told_in_brief() -> Iterator[tuple[Any, str, str]]:
-    """The facts of the README's table: dtypes, errors, shapes, and a number behind a name."""
+    """The facts of the table in brief: dtypes, errors, shapes, and a number behind a name."""
     fact = r"\b(?:float|int)\d+\b|\w+Error\b|\bnan\b|\(3, 3\)|(?<=` )\d+(?:\.\d+)?"
     for trap in traps.load():
         for column, key in traps.FRAMEWORKS.items():

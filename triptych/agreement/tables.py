@@ -215,7 +215,7 @@ def verdict_line(rows: Sequence[Row], failures: Sequence[str]) -> Text:
     run = [row for row in rows if row.distance == row.distance]
     equal = sum(row.distance == 0 for row in run)
     who = "All columns agree" if len(run) == len(rows) else "All columns that ran agree"
+    others = "" if equal == len(run) else ", the others within their bound"
     return Text.from_markup(
-        f"[bold green]{who}:[/] {len(run)} comparisons, {equal} of them equal in every bit, the "
-        "others within their bound."
+        f"[bold green]{who}:[/] {len(run)} comparisons, {equal} of them equal in every bit{others}."
     )

@@ -161,6 +161,9 @@
     if (Number.isNaN(value)) return "nan";
     if (!Number.isFinite(value)) return value > 0 ? "inf" : "-inf";
     if (Object.is(value, -0)) return "-0";
-    return String(Number(value.toPrecision(digits)));
+    const short = Number(value.toPrecision(digits));
+    const size = Math.abs(short);
+    const plain = size === 0 || (size >= 1e-4 && size < 1e6);
+    return plain ? String(short) : short.toExponential().replace("e+", "e");
   };
 })();

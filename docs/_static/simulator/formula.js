@@ -16,10 +16,13 @@
     sup: (base, n) => base + digits(n, SUPERSCRIPTS),
     list: (...items) => `(${items.join(", ")})`,
     d: (of, by) => `d${text.name(of)}/d${text.name(by)}`,
+    partial: (of, by) => `∂${text.name(of)}/∂${text.name(by)}`,
   };
 
   // upright, since a graph may have a node d
-  const D = `<mi mathvariant="normal">d</mi>`;
+  const slope = (sign) => (of, by) =>
+    `<mfrac><mrow><mi mathvariant="normal">${sign}</mi>${mathml.name(of)}</mrow>` +
+    `<mrow><mi mathvariant="normal">${sign}</mi>${mathml.name(by)}</mrow></mfrac>`;
   const mathml = {
     name: (name) => {
       const [, letter, index] = name.match(/^(\D+)(\d*)$/);
@@ -36,8 +39,8 @@
     sup: (base, n) => `<msup><mrow>${base}</mrow>${n}</msup>`,
     list: (...items) =>
       `<mo stretchy="false">(</mo>${items.join("<mo>,</mo>")}<mo stretchy="false">)</mo>`,
-    d: (of, by) =>
-      `<mfrac><mrow>${D}${mathml.name(of)}</mrow><mrow>${D}${mathml.name(by)}</mrow></mfrac>`,
+    d: slope("d"),
+    partial: slope("∂"),
   };
 
   // a negative factor or term stands in brackets
@@ -59,12 +62,12 @@
     return parts.join(w.op("="));
   };
 
-  /** The chain rule at a node: a term for each path; with `known` grads also the numbers. */
+  /** The chain rule at a node: a term for each path, the derivative that comes in times that of the edge; with `known` grads also the numbers. */
   sim.backwardFormula = (graph, name, paths, known, w = text) => {
     const parts = [w.d(graph.output, name)];
     if (name !== graph.output) {
       parts.push(
-        paths.map(({ to }) => w.d(graph.output, to) + w.op("·") + w.d(to, name)).join(w.op("+")),
+        paths.map(({ to }) => w.d(graph.output, to) + w.op("·") + w.partial(to, name)).join(w.op("+")),
       );
     }
     if (known) {
@@ -80,7 +83,7 @@
     const node = graph.nodes.find((n) => n.name === to);
     const slope = sim.rules[node.op].slope(names(node, w), w, node.args)[index];
     const shown = w.number(local);
-    return [w.d(to, name), ...(slope && slope !== shown ? [slope] : []), shown].join(w.op("="));
+    return [w.partial(to, name), ...(slope && slope !== shown ? [slope] : []), shown].join(w.op("="));
   };
 
   sim.term = term;

@@ -161,11 +161,12 @@
   $("inputs").addEventListener("submit", (event) => event.preventDefault());
   $("graph").append(...graphs.map(({ title, source }, i) => new Option(`${title} (${source})`, i)));
   $("graph").addEventListener("change", (event) => choose(graphs[event.target.value]));
-  document.getElementById("simulator").addEventListener("keydown", (event) => {
+  document.addEventListener("keydown", (event) => {
     const { key, target } = event;
-    if (event.ctrlKey || event.altKey || event.metaKey || target.matches("input, select")) return;
+    if (event.ctrlKey || event.altKey || event.metaKey) return;
+    if (target.matches("input, select, textarea")) return;
     const id = { ArrowRight: "step", ArrowLeft: "back", u: "update", r: "reset", " ": "play" }[key];
-    if (!id || (id === "play" && target.matches("button"))) return; // a button is pressed by space
+    if (!id || (id === "play" && target.matches("button, a, summary"))) return; // they have a use for space
     event.preventDefault();
     $(id).click();
   });

@@ -196,7 +196,8 @@
     const [first, last] = [losses[0], losses.at(-1)];
     $("plot-title").textContent =
       losses.length > 1
-        ? `${output} ${last < first ? "falls" : "goes"} from ${sim.format(first)} to ${sim.format(last)}`
+        ? `${output} ${last < first ? "falls" : "goes"} from ${sim.format(first)} to ${sim.format(last)}` +
+          (last > first && past.length > 1 ? ": the rate is too large" : "")
         : `${output} after each update`;
   };
 })();
