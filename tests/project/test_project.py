@@ -12,6 +12,7 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from triptych.claims import book
 from triptych.names import COLUMNS
 from triptych.source.parse import concepts
 
@@ -147,6 +148,14 @@ def test_only_the_first_process_starts_others(
     module.pytest_cmdline_main(config)
     assert (getattr(option, "dist", "no") == "loadfile") == started
     assert (option.numprocesses not in (None, 0)) == started
+
+
+def test_claims_and_values_have_their_place_on_the_pages() -> None:
+    for entry in book.entries():
+        page = read(f"docs/concepts/{entry.concept}.md")
+        shown = "claims" if entry.judged else "values"
+        if entry.judged or not entry.document:
+            assert f"```{{{shown}}} {entry.concept}\n" in page, f"{entry.id}: no {{{shown}}}"
 
 
 def test_every_concept_has_its_place_on_the_pages_and_in_the_readme() -> None:
