@@ -122,4 +122,15 @@ def _read(x: Array) -> np.ndarray | None:
     return None if isinstance(x, jax.core.Tracer) else np.asarray(x)
 
 
-checked = make_checked(Backend((Array,), _read, devices))
+def _unusable(x: Array) -> str:
+    return "" if isinstance(x, jax.core.Tracer) or not x.is_deleted() else "one that was deleted"
+
+
+def _row_numbers(x: Array) -> Array:
+    # 8 bits do not hold the number of rows, which JAX compares with
+    return x if x.dtype.itemsize >= 4 else x.astype(np.int32)
+
+
+checked = make_checked(
+    Backend((Array,), _read, devices, unusable=_unusable, row_numbers=_row_numbers)
+)

@@ -120,7 +120,6 @@ def accuracy(
 
 
 @checked
-@partial(jax.jit, static_argnames="training")
 def dropout(
     h: Float[Array, "n hidden"], mask: Bool[Array, "n hidden"], *, rate: Fraction, training: bool
 ) -> Float[Array, "n hidden"]:
@@ -137,7 +136,13 @@ def dropout(
 
     Source: B, modes.
     """
-    return h * mask / (1 - rate) if training else h
+    # 1 - rate as Python has it: inside of jit it would be rounded to 0 where little is kept
+    return _kept(h, mask, 1 - rate) if training else h
+
+
+@jax.jit
+def _kept(h: Array, mask: Array, share: Array | float) -> Array:
+    return h * mask / share
 
 
 @checked

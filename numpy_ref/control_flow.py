@@ -108,9 +108,13 @@ def recursion(x: Float[Array, ""], *, n: Natural) -> tuple[Array, Array]:
 
     Source: document A, section 7.1, control flow.
     """
+    return _power_recursive(x, n)
+
+
+def _power_recursive(x: Array, n: int) -> tuple[Array, Array]:
     if n == 0:
         return np.ones_like(x), np.zeros_like(x)
-    y, d_x = recursion(x, n=n - 1)
+    y, d_x = _power_recursive(x, n - 1)
     return y * x, d_x * x + y
 
 

@@ -4,6 +4,7 @@ PyTorch: define-by-run. `torch.from_numpy` would share memory with NumPy, so the
 a copy. Work on a CUDA device runs asynchronously; `synchronize` waits for it.
 """
 
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -115,4 +116,33 @@ def _read(x: Array) -> np.ndarray | None:
         return None
 
 
-checked = make_checked(Backend((Array,), _read, devices, torch.compiler.is_compiling))
+def _unusable(x: Array) -> str:
+    if x.layout != torch.strided or x.is_nested:
+        return "a nested one" if x.is_nested else f"one of layout {x.layout}"
+    return "one on the device meta" if x.is_meta else ""
+
+
+def _row_numbers(x: Array) -> Array:
+    # PyTorch takes no other widths, and 8 bits without a sign for a mask
+    return x if x.dtype in (torch.int32, torch.int64) else x.long()
+
+
+def _aside(arguments: Mapping[str, Any]) -> Callable[[], None]:
+    """Gradients that a user collects in what is given: a backward pass inside adds nothing."""
+    dicts = [value for value in arguments.values() if isinstance(value, dict)]
+    given = [*arguments.values(), *(value for params in dicts for value in params.values())]
+    leaves = [x for x in given if isinstance(x, Array) and x.requires_grad and x.is_leaf]
+    grads = [x.grad for x in leaves]
+    for x in leaves:
+        x.grad = None
+
+    def put_back() -> None:
+        for x, grad in zip(leaves, grads, strict=True):
+            x.grad = grad
+
+    return put_back
+
+
+checked = make_checked(
+    Backend((Array,), _read, devices, torch.compiler.is_compiling, _unusable, _row_numbers, _aside)
+)

@@ -25,6 +25,7 @@ import inspect
 import math
 import operator
 import os
+import re
 import threading
 from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping
 from numbers import Integral, Real
@@ -82,6 +83,12 @@ class Backend(NamedTuple):
     """The usable devices."""
     compiling: Callable[[], bool] = lambda: False
     """True while a compiler reads this very code rather than runs it."""
+    unusable: Callable[[Any], str] = lambda _: ""
+    """What an array lacks: its values, or a place for each of them; "" if nothing."""
+    row_numbers: Callable[[Any], Any] = lambda x: x
+    """Integers in a width that the framework takes for row numbers."""
+    aside: Callable[[Mapping[str, Any]], Callable[[], None]] = lambda _: lambda: None
+    """Put aside what a call could change in its arguments; returns what puts it back."""
 
 
 Positive = Annotated[float, Gt(0)]
@@ -146,8 +153,13 @@ else:
 
 
 def _dtypes(annotation: Any) -> Any:
-    """The dtype names that a jaxtyping annotation allows; no tuple where it allows any."""
-    return getattr(annotation, "dtypes", None)
+    """The dtype names that a jaxtyping annotation allows; no tuple where it allows any.
+
+    Without floats of 8 bits and less, in which no framework computes.
+    """
+    found = getattr(annotation, "dtypes", None)
+    short = re.compile(r"float[48]_")
+    return tuple(d for d in found if not short.match(d)) if isinstance(found, tuple) else found
 
 
 FLOATS, INTEGERS, NUMERIC = _dtypes(Float), _dtypes(Int), _dtypes(Num)
@@ -226,6 +238,8 @@ class _Call:
             array = self.backend.arrays[0]
             where = f"{array.__module__.split('.')[0]}.{array.__name__.rpartition('.')[2]}"
             raise self.wrong_type(name, f"an array of this column ({where}; see from_numpy)", value)
+        if lacks := self.backend.unusable(value):
+            raise self.wrong_value(name, "a dense array with values", lacks)
 
     def family(self, name: str, value: Any, dtypes: Any) -> None:
         dtype = dtype_name(value)
@@ -348,7 +362,7 @@ class _Checked(NamedTuple):
     rule: Rule
 
 
-def _array_rule(annotation: Any) -> Rule:
+def _array_rule(annotation: Any, *, index: bool) -> Rule:
     dims = _dims(annotation.dim_str)
     dtypes = _dtypes(annotation)
 
@@ -356,7 +370,7 @@ def _array_rule(annotation: Any) -> Rule:
         call.array(name, value)
         call.family(name, value, dtypes)
         call.shape(name, value, dims)
-        return value
+        return call.backend.row_numbers(value) if index else value
 
     return rule
 
@@ -367,7 +381,8 @@ def _dict_rule(layout: Mapping[str, str] | None) -> Rule:
 
     def rule(call: _Call, name: str, value: Any) -> Any:
         call.flat_dict(name, value, dims)
-        return value
+        # JAX takes an OrderedDict for another kind of tree
+        return value if type(value) is dict else dict(value)
 
     return rule
 
@@ -380,9 +395,10 @@ def _structure_rule(entries: Mapping[str, Any]) -> Rule:
         if not isinstance(value, dict):
             raise call.wrong_type(name, f"a dict with the keys {', '.join(entries)}", value)
         call.keys(name, value, entries.keys())
-        for key, check in inner.items():
-            check(call, f"{name}[{key!r}]", value[key])
-        return value
+        return {
+            key: inner[key](call, f"{name}[{key!r}]", entry) if key in inner else entry
+            for key, entry in value.items()
+        }
 
     return rule
 
@@ -397,6 +413,11 @@ class _Limits(NamedTuple):
     def holds(self, value: float) -> bool:
         return math.isfinite(value) and all(test(value, limit) for test, limit in self.tests)
 
+
+DEEPEST = 32
+"""How deep lists may be nested: as many dimensions as every framework has."""
+LARGEST = {"float16": 65504.0, "bfloat16": 2.0**128 - 2.0**120, "float32": 2.0**128 - 2.0**104}
+"""The largest number of each dtype that is narrower than Python's."""
 
 _BOUNDS: dict[type, tuple[str, str, Callable[[Any, Any], bool]]] = {
     Gt: ("above", "(", operator.gt),
@@ -443,9 +464,13 @@ def _number_rule(metadata: Iterable[Any]) -> Rule:
             value = value.item()
         if isinstance(value, bool) or not isinstance(value, Real):
             raise call.wrong_type(name, limits.words, value)
-        if not limits.holds(float(value)):
+        try:
+            number = float(value)
+        except OverflowError:
+            raise call.wrong_value(name, limits.words, "one beyond float64") from None
+        if not limits.holds(number):
             raise call.wrong_value(name, limits.words, value)
-        return float(value)
+        return number
 
     return rule
 
@@ -456,6 +481,8 @@ def _whole_number_rule(metadata: Iterable[Any]) -> Rule:
     def rule(call: _Call, name: str, value: Any) -> Any:
         if isinstance(value, bool) or not isinstance(value, Integral):
             raise call.wrong_type(name, limits.words, value)
+        if abs(int(value)) >= 2**63:
+            raise call.wrong_value(name, f"{limits.words}, of 64 bits", "one beyond")
         if not limits.holds(int(value)):
             raise call.wrong_value(name, limits.words, value)
         return int(value)
@@ -483,12 +510,14 @@ def _choice_rule(choices: tuple[Any, ...]) -> Rule:
     return rule
 
 
-def _nested_numbers_rule(call: _Call, name: str, value: Any) -> Any:
+def _nested_numbers_rule(call: _Call, name: str, value: Any, depth: int = 0) -> Any:
     if isinstance(value, list | tuple):
         if not value:
             raise call.wrong_value(name, "lists with at least one number each", "an empty list")
+        if depth == DEEPEST:
+            raise call.wrong_value(name, f"lists at most {DEEPEST} deep", "deeper ones")
         for entry in value:
-            _nested_numbers_rule(call, name, entry)
+            _nested_numbers_rule(call, name, entry, depth + 1)
     elif not isinstance(value, bool | int | float):
         raise call.wrong_type(name, "a Python number or nested lists of them", value)
     elif isinstance(value, int) and not -(2**63) <= value < 2**63:
@@ -568,7 +597,7 @@ def _rule(annotation: Any) -> Rule | None:
     if (layout := _layout(metadata)) is not None:
         return _structure_rule(layout) if _is_structure(layout) else _dict_rule(layout)
     if hasattr(base, "dim_str"):
-        return _array_rule(base)
+        return _array_rule(base, index=any(isinstance(entry, _BelowSize) for entry in metadata))
     if get_origin(base) is dict and get_args(base)[1] is not Any:
         return _dict_rule(None)
     if get_origin(base) is Literal:
@@ -605,6 +634,13 @@ def _late_rules(annotation: Any) -> Iterator[Late]:
             for key, inner in entry.items():
                 for late in _late_rules(inner):
                     yield functools.partial(_entry, key, late)
+
+
+def _held(call: _Call, name: str, value: Any, _: Mapping[str, Any]) -> None:
+    """A rate of 1e39 is infinite beside numbers of float32."""
+    dtype = call.dtype[0] if call.dtype else ""
+    if isinstance(value, float) and abs(value) > LARGEST.get(dtype, math.inf):
+        raise call.wrong_value(name, f"a number that {dtype} can hold", value)
 
 
 def _within(limits: _Limits, call: _Call, name: str, value: Any, _: Mapping[str, Any]) -> None:
@@ -678,6 +714,7 @@ def make_checked(backend: Backend) -> Callable[[Function], Function]:
         annotations = {n: p.annotation for n, p in signature.parameters.items()}
         rules = {n: r for n, a in annotations.items() if (r := _rule(a)) is not None}
         late = [(n, r) for n, a in annotations.items() for r in _late_rules(a)]
+        late += [(n, _held) for n, a in annotations.items() if _parts(_not_none(a))[0] is float]
         _check_references(label, annotations)
 
         @functools.wraps(function)
@@ -697,12 +734,14 @@ def make_checked(backend: Backend) -> Callable[[Function], Function]:
                     rule(call, name, arguments[name], arguments)
             if compiling:
                 return function(*args, **kwargs)
+            put_back = backend.aside(arguments)
             inside.active = True
             try:
                 positional = [arguments[name] for name in names[: len(args)]]
                 return function(*positional, **{name: arguments[name] for name in kwargs})
             finally:
                 inside.active = False
+                put_back()
 
         return wrapper  # type: ignore[return-value]
 

@@ -6,6 +6,7 @@ Each case changes one argument of a call that works. What was given must stay as
 import copy
 import re
 import threading
+from collections import OrderedDict, defaultdict
 from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
@@ -28,6 +29,14 @@ def start() -> dict[str, np.ndarray]:
 
 def without(params: dict[str, Any], name: str) -> dict[str, Any]:
     return {key: value for key, value in params.items() if key != name}
+
+
+def nested(depth: int) -> Any:
+    """A number in so many lists."""
+    value: Any = 1.0
+    for _ in range(depth):
+        value = [value]
+    return value
 
 
 LINE = {"w": F(1), "b": F(0)}
@@ -359,6 +368,7 @@ BAD: list[tuple[str, str, Any, type[Exception], str]] = [
     ("reshape", "rows", 0, ValueError, "a whole number of at least 1, got 0"),
     ("tensor", "data", None, TypeError, "a Python number or nested lists of them, got None"),
     ("tensor", "data", [[]], ValueError, "lists with at least one number each"),
+    ("tensor", "data", nested(33), ValueError, "lists at most 32 deep"),
     ("tensor", "device", "tpu", ValueError, "'cpu'.* on this machine, got 'tpu'"),
     ("move", "device", None, TypeError, "a string, got None"),
     ("accumulate", "times", 0, ValueError, "a whole number of at least 1, got 0"),
@@ -372,6 +382,9 @@ BAD: list[tuple[str, str, Any, type[Exception], str]] = [
     ("fit", "learning_rate", -0.1, ValueError, "finite number above 0, got -0.1"),
     ("fit", "learning_rate", float("nan"), ValueError, "finite number above 0, got nan"),
     ("fit", "learning_rate", float("inf"), ValueError, "finite number above 0, got inf"),
+    ("fit", "learning_rate", 1e39, ValueError, "a number that float32 can hold, got 1e\\+39"),
+    ("fit", "learning_rate", 10**400, ValueError, "above 0, got one beyond float64"),
+    ("fit", "steps", 10**400, ValueError, "of 64 bits, got one beyond"),
     ("fit", "learning_rate", "0.1", TypeError, "finite number above 0, got builtins.str"),
     ("fit", "learning_rate", None, TypeError, "finite number above 0, got None"),
     ("fit", "learning_rate", True, TypeError, "finite number above 0, got builtins.bool"),
@@ -594,7 +607,7 @@ def test_bad_input(
 
 
 def test_there_are_enough() -> None:
-    assert len(BAD) >= 40
+    assert len(BAD) >= 120  # and all of test_every_argument.py
 
 
 @pytest.mark.parametrize(
@@ -641,6 +654,97 @@ def test_functions_still_check_after_an_error(column: Any) -> None:
     for _ in range(2):
         with pytest.raises(ValueError, match="t must be"):
             column.classifier.loss(here["params"], here["x"], here["t"] + 5)
+
+
+def test_any_kind_of_dict_will_do(column: Any) -> None:
+    """JAX takes an OrderedDict for another kind of tree than a dict."""
+    _, _, arguments = CALLS["fit"]
+    expected = column.call("linear_regression", "fit", **arguments)
+    here = {name: column.take_in(value) for name, value in arguments.items()}
+    for kind in (OrderedDict, lambda params: defaultdict(list, params)):
+        given = here | {"params": kind(here["params"])}
+        found = column.give_out(column.linear_regression.fit(**given))
+        assert same([*found], [*expected])
+        assert type(found[0]) is dict
+
+
+@pytest.mark.parametrize("dtype", ["int8", "int16", "int32", "int64"])
+def test_row_numbers_of_any_width(column: Any, dtype: str) -> None:
+    """Of 300 rows, which 8 bits cannot count; PyTorch takes no narrow integer for a row number."""
+    x, t = np.linspace(-1, 1, 1200, dtype=F).reshape(300, 4), np.arange(300) % 3
+    rows = np.arange(120).reshape(2, 60)
+    settings: dict[str, Any] = {"optimizer": "sgd", "learning_rate": 0.1}
+    expected = column.call("classifier", "fit", start(), x, t, rows, **settings)
+    narrow = t.astype(dtype), rows.astype(dtype)
+    found = column.call("classifier", "fit", start(), x, *narrow, **settings)
+    assert same([*found], [*expected])
+
+
+def test_layouts_and_what_is_read_only_make_no_difference(column: Any) -> None:
+    _, _, arguments = CALLS["loss"]
+    x = np.linspace(-1, 1, 32, dtype=F).reshape(8, 4)
+    params, _, t = (column.take_in(arguments[name]) for name in ("params", "x", "t"))
+    expected = column.classifier.loss(params, column.take_in(x), t)
+    wide, turned = np.zeros((16, 8), F), np.asfortranarray(x)
+    wide[::2, ::2], turned.flags.writeable = x, False
+    if column.name == "numpy_ref":
+        given = [wide[::2, ::2], turned, x[::-1][::-1]]
+    else:
+        given = [column.take_in(wide)[::2, ::2], column.take_in(x.T.copy()).T]
+    for other in given:
+        found = column.classifier.loss(params, other, t)
+        np.testing.assert_allclose(column.give_out(found), column.give_out(expected), rtol=1e-6)
+
+
+def test_gradients_that_a_user_collects_are_left_alone(columns: Any) -> None:
+    """PyTorch: a backward pass inside adds nothing to x, to t or to a parameter."""
+    import torch
+
+    column = columns[1]
+    for call in ("fit", "loss", "train", "accumulate", "own derivative"):
+        concept, function, arguments = CALLS[call]
+        here = {name: column.take_in(value) for name, value in arguments.items()}
+        leaves = [v for v in here.values() if isinstance(v, torch.Tensor) and v.is_floating_point()]
+        leaves += [*here.get("params", {}).values()]
+        for i, leaf in enumerate(leaves):
+            leaf.requires_grad_()
+            leaf.grad = torch.full_like(leaf, 7.0) if i % 2 else None
+        getattr(getattr(column, concept), function)(**here)
+        for i, leaf in enumerate(leaves):
+            kept = torch.full_like(leaf, 7.0) if i % 2 else None
+            grad = leaf.grad
+            assert grad is kept or (grad is not None and torch.equal(grad, kept)), call
+
+
+def test_arrays_without_values_are_told(columns: Any) -> None:
+    import torch
+
+    _, torch_impl, jax_impl = columns
+    params, x = (torch_impl.take_in(v) for v in (LINE, POINTS))
+    for bad, words in (
+        (x.to_sparse(), "one of layout torch.sparse_coo"),
+        (x.to("meta"), "one on the device meta"),
+    ):
+        with pytest.raises(ValueError, match=f"x must be a dense array with values, got {words}"):
+            torch_impl.linear_regression.predict(params, bad)
+    with pytest.raises(TypeError, match=r"x must have a floating-point dtype, got dtype float8"):
+        torch_impl.linear_regression.predict(params, x.to(torch.float8_e4m3fn))
+    params, x = (jax_impl.take_in(v) for v in (LINE, POINTS))
+    x.delete()
+    with pytest.raises(ValueError, match="with values, got one that was deleted"):
+        jax_impl.linear_regression.predict(params, x)
+
+
+def test_where_almost_all_is_dropped(column: Any) -> None:
+    mask = np.ones((1, 2), bool)
+    found = column.call(
+        "classifier", "dropout", np.ones((1, 2), F), mask, rate=0.99999999, training=True
+    )
+    np.testing.assert_allclose(found, 1e8, rtol=1e-6)
+
+
+def test_a_deep_recursion(column: Any) -> None:
+    assert column.call("control_flow", "recursion", F(1), n=600)[1] == 600
 
 
 def test_labels_beyond_32_bits(column: Any) -> None:
