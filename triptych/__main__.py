@@ -3,6 +3,7 @@
 import _thread
 import argparse
 import contextlib
+import io
 import json
 import os
 import sys
@@ -113,6 +114,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The exit status: 0, 1 where something disagrees, 2 for a wrong name or file.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a letter that it lacks becomes "?", not an error
+            stream.reconfigure(errors="replace")
     words = list(sys.argv[1:] if arguments is None else arguments)
     commands: dict[str, Callable[[argparse.Namespace], int]] = {
         "compare": _compare,
