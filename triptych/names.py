@@ -39,6 +39,7 @@ CONCEPTS = (
     "data_loading",
     "metrics",
     "optimizers",
+    "regularization",
     "parameters",
     "normalization",
     "control_flow",

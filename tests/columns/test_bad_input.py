@@ -153,6 +153,36 @@ CALLS: dict[str, tuple[str, str, dict[str, Any]]] = {
         "track",
         {"buffers": BUFFERS, "x": ROW, "batches": np.array([[0, 1], [2, 3]])},
     ),
+    "penalised": (
+        "regularization",
+        "penalised_loss_and_grads",
+        {"params": start(), "x": ROW, "t": LABELS, "penalty": 0.1},
+    ),
+    "penalised fit": (
+        "regularization",
+        "fit",
+        {"params": start(), "x": ROW, "t": LABELS, "batches": np.array([[0, 1], [2, 3]])}
+        | {"penalty": 0.1, "within": "update", "optimizer": "adam", "learning_rate": 0.1},
+    ),
+    "thinned": (
+        "regularization",
+        "dropout_loss_and_grads",
+        {"params": start(), "x": ROW, "t": LABELS, "mask": np.ones((8, 16), bool), "rate": 0.5},
+    ),
+    "thinned fit": (
+        "regularization",
+        "fit_with_dropout",
+        {"params": start(), "x": ROW, "t": LABELS, "batches": np.array([[0, 1], [2, 3]])}
+        | {"masks": np.ones((2, 2, 16), bool), "rate": 0.5, "optimizer": "sgd"}
+        | {"learning_rate": 0.1},
+    ),
+    "stopped fit": (
+        "regularization",
+        "fit_with_early_stopping",
+        {"params": start(), "x": ROW, "t": LABELS, "x_held": ROW[:5], "t_held": LABELS[:5]}
+        | {"batches": np.array([[0, 1], [2, 3]]), "every": 2, "patience": 1, "optimizer": "sgd"}
+        | {"learning_rate": 0.1},
+    ),
     "promotion": ("promotion", "arrays", {"left": "int32", "right": "float32"}),
     "with python": ("promotion", "with_python", {"array": "int8", "number": "float"}),
     "with numpy": ("promotion", "with_numpy", {"array": "int8", "scalar": "int32"}),
@@ -467,6 +497,37 @@ BAD: list[tuple[str, str, Any, type[Exception], str]] = [
     ("pull back", "d_y", ROW[:5], ValueError, r"where n = 8 .*got shape \(5, 4\)"),
     ("track", "batches", np.array([[0], [1]]), ValueError, "batches must have two rows .* got 1"),
     ("track", "batches", np.array([[0, 8]]), ValueError, "in 0 .. 7"),
+    # regularisation
+    ("penalised", "penalty", -0.1, ValueError, "a finite number of at least 0, got -0.1"),
+    ("penalised", "t", LABELS + 1, ValueError, "in 0 .. 2 .* got 3"),
+    (
+        "penalised fit",
+        "penalty",
+        float("inf"),
+        ValueError,
+        "a finite number of at least 0, got inf",
+    ),
+    ("penalised fit", "within", "gradient", ValueError, "'loss' or 'update', got 'gradient'"),
+    ("penalised fit", "optimizer", "adamw", ValueError, "'sgd' or 'adam', got 'adamw'"),
+    ("penalised fit", "batches", np.array([[0, 8]]), ValueError, "in 0 .. 7 .* got 8"),
+    ("thinned", "mask", np.ones((8, 15), bool), ValueError, "hidden1 = 16 .*got shape .8, 15"),
+    ("thinned", "mask", np.ones((8, 16), F), TypeError, "a boolean dtype, got dtype float32"),
+    ("thinned", "rate", 1.0, ValueError, r"a number in \[0, 1\), got 1.0"),
+    ("thinned fit", "masks", np.ones((3, 2, 16), bool), ValueError, "steps = 2 .*got shape .3, 2"),
+    (
+        "thinned fit",
+        "masks",
+        np.ones((2, 16), bool),
+        ValueError,
+        r"shape \(steps, batch, hidden1\)",
+    ),
+    ("stopped fit", "every", 3, ValueError, r"at most 2 \(steps = 2, from batches\), got 3"),
+    ("stopped fit", "every", 0, ValueError, "a whole number of at least 1, got 0"),
+    ("stopped fit", "patience", 0, ValueError, "a whole number of at least 1, got 0"),
+    ("stopped fit", "t_held", LABELS, ValueError, "held = 5 .from x_held., got shape .8,"),
+    ("stopped fit", "t_held", LABELS[:5] + 1, ValueError, "in 0 .. 2 .* got 3"),
+    ("stopped fit", "x_held", NAN[:5], ValueError, r"finite, got nan at index \(0, 0\)"),
+    ("stopped fit", "learning_rate", 0.0, ValueError, "a finite number above 0, got 0.0"),
     # promotion
     ("promotion", "left", "float128", ValueError, "'bool' or 'uint8' or .*, got 'float128'"),
     ("promotion", "right", None, TypeError, "'bool' or 'uint8' or .*, got None"),
@@ -570,8 +631,10 @@ def same(a: Any, b: Any) -> bool:
     return np.array_equal(a, b, equal_nan=np.asarray(a).dtype.kind == "f")
 
 
-# what they compute, test_reproducible.py checks; JAX compiles them for seconds
-COMPILED = ("reproducible", "reproducible fit", "data_parallel", "data_parallel reproducible")
+# what they compute, the tests of their concepts check; JAX compiles them for seconds
+COMPILED = {"reproducible", "reproducible fit", "data_parallel", "data_parallel reproducible"}
+COMPILED |= {"mean of means", "loader fit", "reliability", "calibration"}
+COMPILED |= {"penalised", "penalised fit", "thinned", "thinned fit", "stopped fit"}
 
 
 @pytest.mark.parametrize(

@@ -29,6 +29,7 @@ LONGEST = {
     "gradients": 235,
     "normalization": 205,
     "recording": 240,
+    "regularization": 250,
     "reproducible": 225,
     "tensor_basics": 240,
     "transformations": 240,

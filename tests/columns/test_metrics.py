@@ -180,6 +180,14 @@ def test_as_scikit_learn_counts(column: Any, sklearn: Any) -> None:
                 assert np.isnan(its).any() == (given is None)
 
 
+def test_scikit_learn_takes_0_for_0_by_0_and_warns(sklearn: Any) -> None:
+    from sklearn.exceptions import UndefinedMetricWarning  # type: ignore[import-untyped, unused-ignore]
+
+    with pytest.warns(UndefinedMetricWarning, match="zero_division"):
+        found = sklearn.precision_score([0, 1], [0, 0], average=None)
+    assert found.tolist() == [0.5, 0]
+
+
 @pytest.mark.parametrize("bins", [5, pytest.param(12, marks=pytest.mark.slow)])
 def test_as_scikit_learn_draws_the_curve(column: Any, sklearn: Any, bins: int) -> None:
     """It leaves empty bins out."""

@@ -274,6 +274,22 @@ def _normalization(column: Column, dtype: str) -> Named:
     )
 
 
+def _regularized(column: Column, dtype: str) -> Named:
+    """Gradients with a penalty, and with dropout."""
+    given = sample(dtype)
+    mask = data.dropout_mask((32, 16), 0.5)
+    return flat(
+        {
+            "penalty": column.call(
+                "regularization", "penalised_loss_and_grads", *given, penalty=0.1
+            )[1],
+            "dropout": column.call(
+                "regularization", "dropout_loss_and_grads", *given, mask, rate=0.5
+            )[1],
+        }
+    )
+
+
 def _transformations(column: Column, dtype: str) -> Named:
     """Every derivative of a linear classifier with five features and four classes."""
     rng = np.random.default_rng(0)
@@ -545,6 +561,7 @@ EXHIBITS = (
     Exhibit("metrics", "counts and shares", _counts, "ulp", EXACT),
     Exhibit("metrics", "calibration error", _calibration, "ulp", DIVIDED),
     Exhibit("optimizers", "first step of Adam", _optimizers, "eps", ADAM_STEP),
+    Exhibit("regularization", "gradients", _regularized, "eps", GRADIENTS),
     Exhibit("parameters", "saved and loaded", _on_disk, "ulp", EXACT),
     Exhibit("normalization", "both modes, gradients", _normalization, "absolute", NORMALISED),
     Exhibit("control_flow", "if, for, recursion", _control_flow, "ulp", EXACT),
