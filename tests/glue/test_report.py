@@ -15,7 +15,7 @@ from rich.console import Console
 
 from triptych.__main__ import main
 from triptych.names import DISPLAY_NAMES, UnknownNameError
-from triptych.timing import files, results, tables, trends, words
+from triptych.timing import answers, files, results, tables, trends, words
 
 STEPS = 50
 POISON = 7.77e-3
@@ -636,6 +636,92 @@ def test_colours_and_lines_tell_apart() -> None:
     assert len(set(plots.STYLES.values())) == len(plots.STYLES)
     assert set(DISPLAY_NAMES.values()) < plots.COLOURS.keys()
     assert set(results.MODES) <= plots.STYLES.keys()
+
+
+# The answers
+
+
+def answered(*rows: dict[str, Any]) -> list[str]:
+    return list(answers.sentences(results.merge([results_file(*rows)])))
+
+
+def test_the_fastest_is_said_for_each_batch() -> None:
+    """Overheads of 50 and 10 us, and 1 and 2 us a row: they meet at 40 rows."""
+    rows = sweep([1, 4, 16, 64, 256], lambda n: (50 + n) * 1e-6)
+    rows += sweep([1, 4, 16, 64, 256], lambda n: (10 + 2 * n) * 1e-6, column="jax_impl")
+    # a peer and what the machine can are no columns
+    rows += sweep([1, 4], lambda n: 1e-6, column="optax", peer=True)
+    (said, costs, gpu) = answered(*rows)
+    assert said == (
+        "Fastest (a step, cpu x1): from 1 to 16 rows JAX as written; "
+        "from 64 to 256 rows NumPy as written."
+    )
+    assert costs == (
+        "A step costs, before its first row and for each (a step, cpu x1): JAX as written 10.0 us "
+        "and 2.00 us a row; NumPy as written 50.0 us and 1.00 us a row."
+    )
+    assert gpu == "No GPU has measured any of these rows."
+
+
+def test_what_cannot_be_told_apart_is_not_ranked() -> None:
+    close = [bench(8e-6, spread=0.1), bench(8.5e-6, column="jax_impl", spread=0.1)]
+    tie = "Fastest (a step, cpu x1): at 32 rows NumPy as written and JAX as written cannot be"
+    assert answered(*close)[0].startswith(tie)
+    assert "JAX" not in answered(close[0], bench(9e-6, column="jax_impl", spread=0.1))[0]
+    # in turn, the interval of the ratio decides, whatever the spread
+    surely = {"numpy_ref:as written": [0.94, 0.92, 0.96]}
+    hardly = {"numpy_ref:as written": [0.94, 0.92, 1.01]}
+    close[1]["extra_info"]["ratios"] = surely
+    assert answered(*close)[0] == "Fastest (a step, cpu x1): at 32 rows NumPy as written."
+    close[1]["extra_info"]["ratios"] = hardly
+    assert answered(*close)[0].startswith(tie)
+
+
+def test_when_compiling_pays_and_what_the_machine_can() -> None:
+    rows = [
+        bench(8e-6, ratios={"numba:fused": [0.25, 0.2, 0.3]}),
+        bench(
+            2e-6, column="jax_impl", mode="whole loop", compile={"lower": 0.1, "compile": 0.4},
+            break_even_steps=83333.3, ratios={"numba:fused": [0.5, 0.4, 0.6]},
+        ),
+        bench(1e-6, column="numba", mode="fused", peer=True),
+    ]  # fmt: skip
+    said = answered(*rows)
+    assert said[1] == (
+        "The best column takes so many times as long as numba fused (a step, cpu x1): "
+        "2.0 at 32 rows (JAX whole loop)."
+    )
+    assert said[2] == (
+        "Compiling (a step, cpu x1): JAX whole loop takes 500 ms to compile and pays after 83000 "
+        "steps at 32 rows."
+    )
+    rows[1]["extra_info"]["break_even_steps"] = None
+    assert "and never pays at 32 rows" in answered(*rows)[2]
+
+
+def test_when_a_gpu_pays() -> None:
+    rows = sweep([1, 4, 16, 64], lambda n: 1e-6 * n, column="jax_impl")
+    rows += sweep([1, 4, 16, 64], lambda n: 8e-6, column="jax_impl", device="cuda")
+    (said,) = [line for line in answered(*rows) if line.startswith("A GPU pays")]
+    assert said == ("A GPU pays (a step, cuda against the fastest CPU): from 8.0 (4 to 16) rows.")
+    slow = sweep([1, 4], lambda n: 1.0, column="jax_impl", device="cuda")
+    (said,) = [line for line in answered(*rows[:2], *slow) if line.startswith("A GPU pays")]
+    assert said.endswith("at no batch that was measured.")
+
+
+def test_a_row_that_is_not_ok_answers_nothing() -> None:
+    rows = [bench(8e-6), bench(1e-6, column="jax_impl", status="invalid", reason="off")]
+    assert answered(*rows, bench(9e-6, column="torch_impl"))[0] == (
+        "Fastest (a step, cpu x1): at 32 rows NumPy as written."
+    )
+
+
+def test_the_report_begins_with_them(tmp_path: Path) -> None:
+    file = results_file(bench(8e-6), bench(2e-6, column="jax_impl"))
+    assert printed(file).startswith("Fastest (a step, cpu x1): at 32 rows JAX as written.")
+    files.write(results.merge([file]), tmp_path)
+    text = (tmp_path / "report.md").read_text()
+    assert text.startswith("# Timing report\n\n- Fastest (a step, cpu x1): at 32 rows JAX")
 
 
 # The command

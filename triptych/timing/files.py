@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from string import Template
 
+from triptych.timing.answers import sentences
 from triptych.timing.results import Results
 from triptych.timing.tables import Grid, Picture, across, machine_lines, once, remark_lines, steady
 from triptych.timing.words import FIT_LEGEND, LEGEND
@@ -38,7 +39,8 @@ def _markdown(results: Results, pictures: dict[str, list[Picture]]) -> str:
     def lines(texts: Iterable[str]) -> str:
         return "\n".join(f"- {_escape(text)}" for text in texts)
 
-    blocks = ["# Timing report", lines((*remark_lines(results), *LEGEND, FIT_LEGEND))]
+    blocks = ["# Timing report", lines(sentences(results)), "## How to read the tables"]
+    blocks.append(lines((*remark_lines(results), *LEGEND, FIT_LEGEND)))
     for task, rows in results.tasks.items():
         blocks.append(f"## {_escape(task)}")
         for sheet in (steady(results, task, rows), once(results, rows), across(results, rows)):

@@ -11,6 +11,7 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
+from triptych.timing.answers import sentences
 from triptych.timing.results import BEST, Label, Results, Row, Side, differences, merge
 from triptych.timing.trends import crossovers, fits
 from triptych.timing.words import (
@@ -297,7 +298,7 @@ def terminal(results: Sequence[dict[str, Any]], baseline: str | None = None) -> 
         UnknownNameError: no row is of the baseline.
     """
     merged = merge(results, baseline)
-    parts: list[RenderableType] = []
+    parts: list[RenderableType] = [*map(Text, sentences(merged)), ""]
     for letter, setup in merged.setups.items():
         described = [
             f"{name} {_value(name, value)}"
