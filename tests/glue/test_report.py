@@ -123,10 +123,14 @@ def test_time_is_that_of_one_step() -> None:
 
 
 def test_files_of_schema_1_hold_times_of_rounds() -> None:
-    new = results_file(bench(2e-6))
-    old = results_file(bench(2e-6, old=True), schema=1)
+    floor = {"binds": "dispatch", "seconds": 1e-7, "share": 0.05}
+    new = results_file(bench(2e-6, limit=floor))
+    old = results_file(bench(2e-6, limit=floor, old=True), schema=1)
     old["machine_info"]["triptych"] |= old.pop("triptych")
     assert results.merge([old]) == results.merge([new])
+    # its bytes were those that a usual program moves
+    old["benchmarks"] = [bench(2e-6, old=True)]
+    assert only(results.merge([old])).limit is None
 
 
 def test_a_ratio_in_turn_has_its_interval() -> None:
@@ -482,7 +486,7 @@ def test_rows_that_are_not_ok_show_no_time_in_files(tmp_path: Path) -> None:
     good = bad | {"benchmarks": [b for b in bad["benchmarks"] if b["extra_info"]["status"] == "ok"]}
     files.write(results.merge([good]), tmp_path / "good")
     pictures = sorted(path.name for path in (tmp_path / "good").glob("*.svg"))
-    assert pictures == ["a-step-roofline.svg", "a-step-time-against-batch.svg"]
+    assert pictures == ["a-step-time-against-batch.svg"]
     for name in pictures:  # the same points give the same bytes
         assert (tmp_path / "bad" / name).read_bytes() == (tmp_path / "good" / name).read_bytes()
 
@@ -549,11 +553,11 @@ def test_the_files_hold_everything(tmp_path: Path) -> None:
     assert sorted(path.name for path in written) == sorted(p.name for p in tmp_path.iterdir())
     markdown = (tmp_path / "report.md").read_text()
     pictures = re.findall(r"!\[.*\]\((.*)\)", markdown)
-    assert len(pictures) == 3
+    assert len(pictures) == 2
     drawn = [(tmp_path / name).read_text() for name in pictures]
     assert all(svg.startswith("<?xml") and "<dc:date>" not in svg for svg in drawn)
     page = (tmp_path / "report.html").read_text()
-    assert page.count("<img") == page.count('src="data:image/svg+xml;base64,') == 3
+    assert page.count("<img") == page.count('src="data:image/svg+xml;base64,') == 2
     assert not re.search(r"(src|href)=\"(?!data:)", page)
     assert page.count("<table>") == len(re.findall(r"^\|---", markdown, re.MULTILINE)) == 4
     assert '<td style="text-align:right">14.3 s</td>' in page
@@ -575,8 +579,7 @@ def test_without_a_sweep_a_line_stands_in_place_of_the_plot(tmp_path: Path) -> N
     files.write(results.merge([results_file(bench())]), tmp_path)
     markdown = (tmp_path / "report.md").read_text()
     assert "time against batch: not drawn: no batch sweep" in markdown
-    assert "roofline: not drawn: no rows with" in markdown
-    assert "GPU wins: not drawn: no batch sweep that both" in markdown
+    assert markdown.count("not drawn") == 1
     assert not list(tmp_path.glob("*.svg"))
 
 
@@ -591,36 +594,22 @@ def test_without_matplotlib_a_line_says_so(tmp_path: Path, monkeypatch: pytest.M
 
 def test_plots_show_what_the_tables_say() -> None:
     plots = pytest.importorskip("triptych.timing.plots", exc_type=ImportError)
-    limits = [
-        {"device": "cpu", "threads": 1, "dtype": t, "quantity": q, "column": c, "value": v}
-        for t, q, c, v in (
-            ("float32", "flops", "jax_impl", 1e11),
-            ("float32", "flops", "numpy_ref", 1e9),
-            (None, "bytes", None, 1e10),
-            (None, "dispatch", "jax_impl", 3e-6),
-        )
-    ]
-    rows = sweep(
-        [1, 4, 16], lambda n: 1e-6 * n, flops=4e3, bytes=1e3, spread=0.5, column="jax_impl"
-    )
+    rows = sweep([1, 4, 16], lambda n: 1e-6 * n, spread=0.5, column="jax_impl")
+    rows[1]["extra_info"]["limit"]["seconds"] = 4e-8
+    limit = {"binds": "dispatch", "seconds": 1e-12, "share": 0.1}
+    rows += sweep([1, 4, 16], lambda n: 1e-3 * n, column="numpy_ref", limit=limit)
     gpu = sweep([1, 4, 16], lambda n: 2e-6, column="jax_impl", device="cuda")
-    merged = results.merge([results_file(*rows, *gpu, limits=limits)])
+    merged = results.merge([results_file(*rows, *gpu)])
 
     axes, _ = plots.time_against_batch(merged, merged.rows).axes
-    line, floor = axes.lines
-    assert line.get_xydata() == pytest.approx(np.array([[1, 1e-6], [4, 4e-6], [16, 16e-6]]))
-    assert floor.get_ydata() == pytest.approx([3e-6, 3e-6])
-    (band,) = axes.collections
+    _, line, limit = axes.lines
+    # for one row of the batch
+    assert line.get_xydata() == pytest.approx(np.array([[1, 1e-6], [4, 1e-6], [16, 1e-6]]))
+    _, band = axes.collections
     low, high = band.get_paths()[0].get_extents().intervaly
-    assert (low, high) == pytest.approx((0.75e-6, 1.25 * 16e-6))
-
-    (axes,) = plots.roofline(merged, merged.rows).axes
-    points, roof = axes.lines
-    assert points.get_xydata() == pytest.approx(np.array([[4, 4e9], [4, 1e9], [4, 2.5e8]]))
-    assert points.get_linestyle() == "None"
-    # the best of the columns' products; the ridge where the two limits meet
-    assert roof.get_xydata()[1] == pytest.approx([10, 1e11])
-    assert roof.get_ydata() == pytest.approx(np.minimum(1e11, 1e10 * roof.get_xdata()))
+    assert (low, high) == pytest.approx((0.75e-6, 1.25e-6))
+    # a quarter of the step, by what `bench` says, but at 4 rows; a dispatch is no limit of all rows
+    assert limit.get_xydata() == pytest.approx(np.array([[1, 2.5e-7], [4, 1e-8], [16, 2.5e-7]]))
 
     (axes,) = plots.crossover(merged, merged.rows).axes
     assert axes.get_title() == "cuda, float32\nbest against best: 2.0 (1 to 4)"

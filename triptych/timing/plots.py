@@ -1,4 +1,4 @@
-"""The plots of the timing report, as SVG: time against batch, roofline, crossover.
+"""The plots of the timing report, as SVG: time for a row against the batch, and where a GPU wins.
 
 A column has one colour and a mode one line and marker in every plot; the colours are Okabe and
 Ito's, which readers with any colour vision tell apart. The same results give the same bytes.
@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterable, Sequence
 from itertools import zip_longest
 
 import matplotlib.style
-import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -53,7 +52,7 @@ Panel = tuple[str, Side]
 
 
 def draw(results: Results, task: str, rows: Sequence[Row]) -> list[Picture]:
-    """Every plot of a task, or why it cannot be drawn.
+    """The chart of a task, or why there is none; on a GPU, from which batch it wins as well.
 
     Args:
         results: merged runs, for the limits and the names.
@@ -61,17 +60,14 @@ def draw(results: Results, task: str, rows: Sequence[Row]) -> list[Picture]:
         rows: its rows.
     """
     timed = [row for row in rows if row.time]
-    plots = (
-        (f"{task}: time against batch", time_against_batch),
-        (f"{task}: roofline", roofline),
-        (f"{task}: from which batch the GPU wins", crossover),
-    )
     pictures = []
     with matplotlib.style.context(["default", SETTINGS]):
-        for title, plot in plots:
-            drawn = plot(results, timed)
-            svg, why = ("", drawn) if isinstance(drawn, str) else (_svg(drawn), "")
-            pictures.append(Picture(title, svg, why))
+        drawn = time_against_batch(results, timed)
+        title = f"{task}: time against batch"
+        svg, why = ("", drawn) if isinstance(drawn, str) else (_svg(drawn), "")
+        pictures.append(Picture(title, svg, why))
+        if figure := crossover(results, timed):
+            pictures.append(Picture(f"{task}: from which batch the GPU wins", _svg(figure), ""))
     return pictures
 
 
@@ -128,68 +124,52 @@ def _legend(figure: Figure, labels: Sequence[Label], *more: Line2D) -> None:
 
 
 def time_against_batch(results: Results, rows: Sequence[Row]) -> Figure | str:
-    """The lines of `sweeps` with their quartiles, and the dispatch floor of each column."""
+    """The lines of `sweeps` for one row of the batch, with their quartiles, over what binds.
+
+    A line that falls pays its overhead with more rows; one that is flat pays for each row.
+    """
     lines = {key: line for key, line in sweeps(rows).items() if len(line) > 1}
     if not lines:
         return "not drawn: no batch sweep, every line has one batch"
 
     def plot(axes: Axes, panel: Panel) -> None:
         axes.set_title(_title(results, panel))
-        for (dtype, label, side), line in lines.items():
-            if (dtype, side) == panel:
-                x = [row.batch or 0 for row in line]
-                times = [row.time for row in line if row.time]
-                drawn = _line(axes, label, x, [time.median for time in times])
-                low, high = [time.low for time in times], [time.high for time in times]
-                axes.fill_between(x, low, high, color=drawn.get_color(), alpha=0.25, linewidth=0)
-        for (side, quantity, column), seconds in results.limits.items():
-            if quantity == "dispatch" and side == panel[1]:
-                name = DISPLAY_NAMES.get(column or "", "")
-                axes.axhline(seconds, color=COLOURS.get(name, OTHER), lw=0.8, ls=(0, (1, 3)))
+        here = {key: line for key, line in lines.items() if (key[0], key[2]) == panel}
+        for (_, label, _), line in here.items():
+            x = [row.batch or 1 for row in line]
+            times = [row.time for row in line if row.time]
+            drawn = _line(axes, label, x, [t.median / n for t, n in zip(times, x, strict=True)])
+            low = [time.low / n for time, n in zip(times, x, strict=True)]
+            high = [time.high / n for time, n in zip(times, x, strict=True)]
+            axes.fill_between(x, low, high, color=drawn.get_color(), alpha=0.25, linewidth=0)
+        limits = machine_limits(row for line in here.values() for row in line)
+        axes.plot([*limits], [s / n for n, s in limits.items()], color="0.4", lw=0.8, ls=LIMIT)
         axes.yaxis.set_major_formatter(EngFormatter(unit="s"))
 
     panels = {(dtype, side) for dtype, _, side in lines}
-    figure = _panels(panels, plot, "rows in a batch", "time for one step")
-    floor = Line2D([], [], color="0.4", lw=0.8, ls=(0, (1, 3)), label="dispatch floor (by column)")
+    figure = _panels(panels, plot, "rows in a batch", "time for a step, over its rows")
+    limit = Line2D([], [], color="0.4", lw=0.8, ls=LIMIT, label="the machine's limit")
     band = Line2D([], [], color="0.4", lw=6, alpha=0.25, label="interquartile range")
-    _legend(figure, [label for _, label, _ in lines], band, floor)
+    shown = [limit] * bool(machine_limits(row for line in lines.values() for row in line))
+    _legend(figure, [label for _, label, _ in lines], band, *shown)
     return figure
 
 
-def roofline(results: Results, rows: Sequence[Row]) -> Figure | str:
-    """Rate of arithmetic against its intensity, under the limits that the same run measured."""
-    counted = [row for row in rows if row.flops and row.bytes]
-    roofs = {}
-    for panel in dict.fromkeys((row.dtype, row.side) for row in counted):
-        dtype, side = panel
-        rate = results.limits.get((side, "flops", dtype))
-        bandwidth = results.limits.get((side, "bytes", None))
-        if rate and bandwidth:
-            roofs[panel] = rate, bandwidth
-    if not roofs:
-        return "not drawn: no rows with a count of flops and bytes and a measured limit of both"
-
-    def plot(axes: Axes, panel: Panel) -> None:
-        axes.set_title(_title(results, panel))
-        here = [row for row in counted if (row.dtype, row.side) == panel]
-        for label in dict.fromkeys(row.label for row in here):
-            points = [row for row in here if row.label == label and row.time]
-            x = [(row.flops or 0) / (row.bytes or 1) for row in points]
-            y = [(row.flops or 0) / row.time.median for row in points if row.time]
-            _line(axes, label, x, y).set_linestyle("none")
-        rate, bandwidth = roofs[panel]
-        ridge = rate / bandwidth
-        left = min((row.flops or 0) / (row.bytes or 1) for row in counted) / 3
-        corners = np.array([min(left, ridge / 3), ridge, ridge * 30])
-        axes.plot(corners, np.minimum(rate, bandwidth * corners), color="0.2", linewidth=1)
-        axes.yaxis.set_major_formatter(EngFormatter(unit="flop/s"))
-
-    figure = _panels(roofs, plot, "flops for each byte", "reached")
-    _legend(figure, [row.label for row in counted], Line2D([], [], color="0.2", label="the limits"))
-    return figure
+LIMIT = (0, (1, 3))
+"""The dots of the limit."""
 
 
-def crossover(results: Results, rows: Sequence[Row]) -> Figure | str:
+def machine_limits(rows: Iterable[Row]) -> dict[int, float]:
+    """By batch, seconds of a step's arithmetic, or of what it has to move: nothing is faster."""
+    found: dict[int, float] = {}
+    for row in sorted(rows, key=lambda row: row.batch or 0):
+        if row.batch and row.limit and row.limit["binds"] != "dispatch":
+            seconds = float(row.limit["seconds"])
+            found[row.batch] = min(seconds, found.get(row.batch, seconds))
+    return found
+
+
+def crossover(results: Results, rows: Sequence[Row]) -> Figure | None:
     """CPU time over GPU time against the batch; above 1 the GPU wins."""
     found = {
         key: cross
@@ -197,7 +177,7 @@ def crossover(results: Results, rows: Sequence[Row]) -> Figure | str:
         if len(cross.batches) > 1 and key[1][1] != FASTEST
     }
     if not found:
-        return "not drawn: no batch sweep that both a CPU and a GPU have run"
+        return None
 
     def plot(axes: Axes, panel: Panel) -> None:
         axes.axhline(1, color="0.2", linewidth=1)

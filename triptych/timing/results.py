@@ -3,12 +3,12 @@
 A results file is pytest-benchmark's JSON, whose times are those of one step. What the harness of
 `benchmarks/` adds stands in `machine_info["triptych"]` (the machine, versions and flags), in
 "triptych" (what belongs to this run: the commit, the limits measured, what could not run) and in
-each benchmark's `extra_info`. A file of schema 1 has all of it in `machine_info`, and times of a
-round of steps. Files whose machine, versions, flags and commit are equal
-form one set-up, named A, B, ..., and their rows merge; rows of two set-ups never do. A row that
-several runs of a set-up have measured is pooled: how memory was laid out and what else the machine
-did differs from run to run, and the rounds of a single run cannot show it. Ratios stay within a
-run: what slows a whole run down leaves them as they are.
+each benchmark's `extra_info`. A file of schema 1 has all of it in `machine_info`, times of a round
+of steps, and limits of memory that are none. Files whose machine, versions, flags and commit are
+equal form one set-up, named A, B, ..., and their rows merge; rows of two set-ups never do. A row
+that several runs of a set-up have measured is pooled: how memory was laid out and what else the
+machine did differs from run to run, and the rounds of a single run cannot show it. Ratios stay
+within a run: what slows a whole run down leaves them as they are.
 
 A row that is not `ok` is stripped of everything measured where it is read, so that no later step
 can show a time for it.
@@ -314,6 +314,8 @@ def _row(letter: str, number: int, info: dict[str, Any], stats: Any, *, rounds: 
         raise ResultsError(f"{what}: status ok, but no time (stats, steps)") from None
     names = ("flops", "bytes", "limit", "compile", "break_even_steps", "transfer", "peak_memory")
     measured: dict[str, Any] = {name: info.get(name) for name in (*names, "aged")}
+    if rounds and (measured["limit"] or {}).get("binds") == "bytes":
+        measured["limit"] = None  # schema 1 counted what a usual program moves: no limit
     cpu = (info.get("cpu") or {}).get("median")
     medians = {number: median}
     time = Time(median, low, high, int(stats.get("rounds", 0)), medians, least, cpu)
