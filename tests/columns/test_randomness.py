@@ -458,4 +458,20 @@ def test_the_log_of_a_random_start(name: str, columns: Any) -> None:
     assert np.ptp(ends, axis=0).min() > 0.05  # every seed has a log of its own
 
 
+def test_how_many_starts_print_what_document_d_does(columns: Any) -> None:
+    """Of 10**6 starts, by the affine map from start to end that three runs tell."""
+    _, x, t = data.doubled_line()
+
+    def end(w: float, b: float) -> Any:
+        params = {"weight": np.array([[w]], float), "bias": np.array([b], float)}
+        after, _ = columns[0].call("linear_layer", "fit", params, x, t, **RUN)
+        return np.array([after["weight"][0, 0], after["bias"][0]])
+
+    origin = end(0, 0)
+    columns_of_map = np.stack([end(1, 0) - origin, end(0, 1) - origin])
+    ends = np.random.default_rng(0).uniform(-1, 1, (10**6, 2)) @ columns_of_map + origin
+    printed = (np.abs(ends - [2, 0]) < 0.0005).all(axis=1)  # to three places
+    assert 1 / 2500 < printed.mean() < 1 / 1700
+
+
 RUN: dict[str, Any] = {"learning_rate": 0.01, "steps": 100}
