@@ -84,7 +84,7 @@ html_theme_options = {
 
 autodoc_default_options = {"members": True, "member-order": "bysource"}
 # the array type is the framework's own, and the kinds of argument stand on the page of the checks
-autodoc_default_options["exclude-members"] = "Array, Below, Like"
+autodoc_default_options["exclude-members"] = "Array, Below, Like, UpTo"
 napoleon_google_docstring = True
 napoleon_numpy_docstring = False
 
