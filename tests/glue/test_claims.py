@@ -1,5 +1,6 @@
 """The claims: every one in every column, and proof that a wrong one does not pass."""
 
+import inspect
 import io
 import json
 import re
@@ -292,6 +293,7 @@ def compare(claim: Claim, column: str) -> None:
     try:
         exec("\n".join(lines), scope)
         value = eval(last, scope)
+        value = list(value) if inspect.isgenerator(value) else value
         value = book.REDUCERS[claim.show](value) if claim.show else value
         value = np.asarray(value) if hasattr(value, "dtype") else value
     except Exception as error:
