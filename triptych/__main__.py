@@ -298,6 +298,10 @@ def _tutorial(options: argparse.Namespace) -> int:
     if problem:
         print(f"triptych claims: {problem}", file=sys.stderr)
         return 2
+    if isinstance(
+        sys.stdout, io.TextIOWrapper
+    ):  # what others print may not fit the terminal's encoding
+        sys.stdout.reconfigure(errors="backslashreplace")
     records = check.check(found, timeout=options.timeout) if options.run else check.plan(found)
     if options.json:
         print(json.dumps(check.as_records(options.id, records), indent=1, ensure_ascii=False))

@@ -1,6 +1,7 @@
 """`triptych claims FILE.md`: what a tutorial shows, what it prints, and blocks that misbehave."""
 
 import json
+import os
 import subprocess
 import sys
 import textwrap
@@ -22,6 +23,8 @@ from triptych.tutorial.judge import (
     WRITTEN,
     judge,
 )
+
+ROOT = Path(__file__).parents[2]
 
 
 def python(*codes: str) -> str:
@@ -392,6 +395,20 @@ def test_bad_files_and_options(tmp_path: Path, capsys: pytest.CaptureFixture[str
     ):
         status, _, err = run(capsys, *words)
         assert (status, said in err) == (2, True), (words, err)
+
+
+def test_what_does_not_fit_the_terminal_is_escaped(tmp_path: Path) -> None:
+    file = tmp_path / "t.md"
+    odd = "print('\\x1b[31m\\u65e5\\ud800')  # 1"
+    file.write_text(python(odd, "(" * 300 + ")" * 300), "utf-8")
+    for options in ([], ["--json"]):
+        done = subprocess.run(
+            [sys.executable, "-m", "triptych", "claims", str(file), "--run", *options],
+            capture_output=True, check=False, cwd=ROOT, env=os.environ | {"PYTHONIOENCODING": "ascii"},
+        )  # fmt: skip
+        assert (done.returncode, done.stderr) == (1, b"")
+        assert b"\x1b" not in done.stdout
+        assert b"is not Python" in done.stdout
 
 
 def test_a_listing_imports_no_framework(tmp_path: Path) -> None:

@@ -166,7 +166,7 @@ def _for_a_shell(line: str) -> bool:
 def _problem(code: str) -> str:
     try:
         compile(code, "block", "exec", dont_inherit=True)
-    except (SyntaxError, ValueError) as error:
+    except (SyntaxError, ValueError, MemoryError, RecursionError) as error:
         line = getattr(error, "lineno", None)
         at = f" in its line {line}" if line else ""
         return f"is not Python: {getattr(error, 'msg', error)}{at}"

@@ -138,7 +138,9 @@ def _beside(label: str, text: str, most: int = 8) -> Iterator[str]:
     if len(shown) > most:
         shown = [*shown[:most], f"... ({len(shown) - most} lines more)"]
     for i, line in enumerate(shown):
-        yield f"    {label if i == 0 else '':9}  {line[:160]}".rstrip()
+        # an escape sequence of someone else's is not sent to the terminal
+        safe = re.sub(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]", lambda c: repr(c[0])[1:-1], line[:160])
+        yield f"    {label if i == 0 else '':9}  {safe}".rstrip()
 
 
 def _records(blocks: Sequence[Block], verdict: Any) -> Iterator[Record]:
