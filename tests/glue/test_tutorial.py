@@ -404,7 +404,8 @@ def test_what_does_not_fit_the_terminal_is_escaped(tmp_path: Path) -> None:
     for options in ([], ["--json"]):
         done = subprocess.run(
             [sys.executable, "-m", "triptych", "claims", str(file), "--run", *options],
-            capture_output=True, check=False, cwd=ROOT, env=os.environ | {"PYTHONIOENCODING": "ascii"},
+            capture_output=True, check=False, cwd=ROOT,
+            env=os.environ | {"PYTHONIOENCODING": "ascii"},
         )  # fmt: skip
         assert (done.returncode, done.stderr) == (1, b"")
         assert b"\x1b" not in done.stdout
