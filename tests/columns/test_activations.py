@@ -25,6 +25,13 @@ CASES = [
     for d in ("float32", "float64")
 ]
 each = pytest.mark.parametrize(("column", "dtype"), CASES, indirect=True)
+# what is exact in float64 is in float32 as well, so that the second is a slow one
+DOUBLES = [
+    pytest.param(c, d, marks=pytest.mark.slow if d == "float32" else ())
+    for c in COLUMNS
+    for d in ("float32", "float64")
+]
+doubles = pytest.mark.parametrize(("column", "dtype"), DOUBLES, indirect=True)
 Params = dict[str, np.ndarray]
 
 NAMES = ("relu", "sigmoid", "tanh", "softplus", "gelu")
@@ -176,7 +183,7 @@ def mean_square(p: Params, x: np.ndarray, t: np.ndarray, nonlinear: bool) -> Fra
     return Fraction(errors.sum()) / len(errors)
 
 
-@each
+@doubles
 @pytest.mark.parametrize("nonlinear", [True, False])
 def test_the_network_and_its_gradients_are_exact(
     column: Any, dtype: np.dtype, nonlinear: bool
@@ -433,6 +440,7 @@ def test_gelu_far_to_the_left(columns: Any) -> None:
     assert found["torch_impl"][-1] == 0
 
 
+@pytest.mark.slow
 def test_gelu_of_jax_is_an_approximation_unless_told_otherwise(columns: Any) -> None:
     import jax
 

@@ -633,7 +633,7 @@ def same(a: Any, b: Any) -> bool:
 
 # what they compute, the tests of their concepts check; JAX compiles them for seconds
 COMPILED = {"reproducible", "reproducible fit", "data_parallel", "data_parallel reproducible"}
-COMPILED |= {"mean of means", "loader fit", "reliability", "calibration"}
+COMPILED |= {"activations fit", "mean of means", "loader fit", "reliability", "calibration"}
 COMPILED |= {"penalised", "penalised fit", "thinned", "thinned fit", "stopped fit"}
 
 

@@ -156,6 +156,8 @@ def test_claims_and_values_have_their_place_on_the_pages() -> None:
         shown = "claims" if entry.judged else "values"
         if entry.judged or not entry.document:
             assert f"```{{{shown}}} {entry.concept}\n" in page, f"{entry.id}: no {{{shown}}}"
+        if not entry.judged and not entry.document:
+            assert entry.functions, f"{entry.id}: no function of a column to link to"
 
 
 def test_every_concept_has_its_place_on_the_pages_and_in_the_readme() -> None:
