@@ -3,9 +3,11 @@
 import io
 import itertools
 import json
+import os
 import re
 import subprocess
 import sys
+from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
@@ -572,6 +574,75 @@ def test_text_from_a_file_is_text_in_the_page(tmp_path: Path) -> None:
     page = (tmp_path / "report.html").read_text()
     assert "a|b &lt;script&gt;x&lt;/script&gt; [i]no[/i] ![i](j)" in page
     assert " ".join(reason.split()) in " ".join(printed(file).split())
+
+
+class Tags(HTMLParser):
+    """The tags of a page, and the attributes by which something could run or lead elsewhere."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.seen: set[str] = set()
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.seen.add(tag)
+        names = {name for name, _ in attrs if name.startswith("on") or name == "href"}
+        self.seen |= names | {str(v)[:5] for name, v in attrs if name == "src"}
+
+
+EVIL = '<script>alert(1)</script> $\\frac{ ](javascript:x) \x1b[2J [red] ../../x "onload="x"'
+
+
+@pytest.mark.filterwarnings("ignore:constrained_layout not applied")
+def test_names_of_an_attacker_stay_names(tmp_path: Path) -> None:
+    """A machine's, a commit's, a task's and a peer's: in the page, in the plots, in a terminal."""
+    pytest.importorskip("matplotlib")
+    about: list[dict[str, Any]] = [{"column": "numpy_ref"}, {"column": EVIL, "peer": True}]
+    rows = [r for a in about for r in sweep([32, 1024], lambda n: 1e-6 * n, task=EVIL, **a)]
+    machine = {"cpu": EVIL, "cores": 1, "memory": 2**30, "gpu": EVIL}
+    path = tmp_path / "results.json"
+    path.write_text(json.dumps(results_file(*rows, machine=machine, commit=EVIL)))
+    found = results.load([path])
+    written = files.write(results.merge(found), tmp_path / "out")
+    assert {p.parent for p in written} == {tmp_path / "out"}
+    assert {p.name for p in (tmp_path).iterdir()} == {"results.json", "out"}
+    tags = Tags((tmp_path / "out" / "report.html").read_text(encoding="utf-8")).seen
+    assert not tags & {"script", "href", "onload", "a", "iframe"}
+    assert {tag for tag in tags if tag.endswith(":")} <= {"data:"}
+    for plot in (tmp_path / "out").glob("*.svg"):
+        assert not Tags(plot.read_text(encoding="utf-8")).seen & {"script", "onload", "image"}
+    said = printed(*found)
+    assert "\x1b" not in said
+    assert "[red]" in said
+
+
+def test_a_link_in_the_folder_is_not_written_through(tmp_path: Path) -> None:
+    kept = tmp_path / "kept"
+    kept.write_text("mine")
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "report.html").symlink_to(kept)
+    with pytest.raises(results.ResultsError, match=r"report\.html leads out of the folder"):
+        files.write(results.merge([results_file(bench())]), out)
+    assert kept.read_text() == "mine"
+    path = tmp_path / "results.json"
+    path.write_text(json.dumps(results_file(bench())))
+    assert main(["report", str(path), "--out", str(out)]) == 2
+
+
+def test_what_is_read_has_a_limit(tmp_path: Path) -> None:
+    path = tmp_path / "results.json"
+    with path.open("wb") as file:
+        file.truncate(2**28 + 1)  # a hole, which takes no room
+    with pytest.raises(results.ResultsError, match="more than 268435456 bytes"):
+        results.load([path])
+    path.write_text("[" * 100_000)
+    with pytest.raises(results.ResultsError, match="not JSON"):
+        results.load([path])
+    os.mkfifo(tmp_path / "pipe")
+    for no_file in (tmp_path / "pipe", tmp_path):
+        with pytest.raises(results.ResultsError, match="no file"):
+            results.load([no_file])
 
 
 def test_without_a_sweep_a_line_stands_in_place_of_the_plot(tmp_path: Path) -> None:

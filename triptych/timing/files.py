@@ -7,7 +7,7 @@ from pathlib import Path
 from string import Template
 
 from triptych.timing.answers import sentences
-from triptych.timing.results import Results
+from triptych.timing.results import Results, ResultsError
 from triptych.timing.tables import Grid, Picture, across, machine_lines, once, remark_lines, steady
 from triptych.timing.words import FIT_LEGEND, LEGEND
 
@@ -101,6 +101,9 @@ def write(results: Results, directory: str | Path) -> list[Path]:
 
     Returns:
         The files written.
+
+    Raises:
+        ResultsError: a file of that name is there and is a link, which leads elsewhere.
     """
     pictures = _pictures(results)
     every = [picture for group in pictures.values() for picture in group if picture.svg]
@@ -109,6 +112,9 @@ def write(results: Results, directory: str | Path) -> list[Path]:
     files |= {"report.md": markdown, "report.html": _html(markdown, every)}
     folder = Path(directory)
     folder.mkdir(parents=True, exist_ok=True)
+    for name in files:
+        if Path(name).name != name or (folder / name).is_symlink():
+            raise ResultsError(f"{folder / name} leads out of the folder")
     for name, text in files.items():
         (folder / name).write_text(text, encoding="utf-8")
     return [folder / name for name in files]

@@ -43,7 +43,12 @@ STYLES = {
     "CUDA graph": (":", "P"),
     "fused": ("-", "*"),
 }
-SETTINGS = {"svg.hashsalt": "triptych", "font.size": 9, "legend.frameon": False}
+SETTINGS = {
+    "svg.hashsalt": "triptych",
+    "font.size": 9,
+    "legend.frameon": False,
+    "text.parse_math": False,  # a name from a file is a name, whatever it holds
+}
 PANEL, LEGEND = (3.8, 3.0), 2.0
 """Inches: the size of a panel, the width of the legend beside them."""
 

@@ -16,6 +16,7 @@ can show a time for it.
 
 import json
 import math
+import re
 import statistics
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -157,6 +158,11 @@ class Results(NamedTuple):
 # Reading and merging
 
 
+LARGEST = 2**28
+"""Bytes of a results file: a hundred times what the whole suite writes."""
+CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
 def load(paths: Iterable[str | Path]) -> list[dict[str, Any]]:
     """Read results files, each once.
 
@@ -166,8 +172,12 @@ def load(paths: Iterable[str | Path]) -> list[dict[str, Any]]:
     results = []
     for path in dict.fromkeys(Path(path) for path in paths):
         try:
+            if path.exists() and not path.is_file():  # a pipe would keep us waiting
+                raise ResultsError("no file")
+            if path.stat().st_size > LARGEST:
+                raise ResultsError(f"more than {LARGEST} bytes")
             text = path.read_text(encoding="utf-8")
-            result = json.loads(text) if text.strip() else None
+            result = _printable(json.loads(text)) if text.strip() else None
             if result is None:
                 raise ResultsError("the file is empty")
             merge([result])
@@ -175,10 +185,19 @@ def load(paths: Iterable[str | Path]) -> list[dict[str, Any]]:
             raise ResultsError(f"{path}: {error.strerror}") from None
         except ResultsError as error:
             raise ResultsError(f"{path}: {error}") from None
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise ResultsError(f"{path}: not JSON: {error}") from None
         results.append(result)
     return results
+
+
+def _printable(value: Any) -> Any:
+    """Without the characters by which a text could take hold of a terminal."""
+    if isinstance(value, dict):
+        return {_printable(key): _printable(entry) for key, entry in value.items()}
+    if isinstance(value, list):
+        return [_printable(entry) for entry in value]
+    return CONTROL.sub("\ufffd", value) if isinstance(value, str) else value
 
 
 def merge(results: Sequence[dict[str, Any]], baseline: str | None = None) -> Results:
