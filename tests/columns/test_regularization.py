@@ -140,12 +140,16 @@ def test_dropout_goes_forward_and_back(column: Any, dtype: np.dtype) -> None:
 
 
 def test_a_unit_at_0_passes_nothing_back(column: Any) -> None:
+    """First the units of both layers are at 0, then those of the first alone."""
     params, _, t = drawn()
-    params["fc1.bias"][:] = params["fc2.bias"][:] = 0
-    given = params, np.zeros((BATCH, SIZES[0])), t[ROWS[0]], MASKS[0]
-    value, grads = call(column, "dropout_loss_and_grads", *given, rate=0.5)
-    assert_near(value, loss(*given[:3]))
-    assert {name for name, g in grads.items() if g.any()} == {"output.bias"}
+    params["fc1.bias"][:] = 0
+    x = np.zeros((BATCH, SIZES[0]))
+    for bias, reached in ((0, {"output.bias"}), (1, {"output.bias", "output.weight", "fc2.bias"})):
+        params["fc2.bias"][:] = bias
+        given = params, x, t[ROWS[0]], MASKS[0]
+        value, grads = call(column, "dropout_loss_and_grads", *given, rate=0.5)
+        assert_near(value, loss(*given[:3]))
+        assert {name for name, g in grads.items() if g.any()} == reached
 
 
 def test_large_logits_overflow_nothing(column: Any) -> None:
