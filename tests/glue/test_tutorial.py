@@ -422,36 +422,46 @@ def test_a_listing_imports_no_framework(tmp_path: Path) -> None:
     subprocess.run([sys.executable, "-c", code, str(file)], check=True, capture_output=True)
 
 
-@pytest.mark.slow
-def test_the_documents_own_mistakes_are_found() -> None:
-    """What B, D and E print, as their readers see it."""
-    pytest.importorskip("torch")
-    text = (
-        python("""
-            import torch
-            from torch import nn
+GUIDE = (
+    python("""
+        import torch
+        from torch import nn
 
-            model = nn.Linear(4, 16)
-            for param in model.parameters():
-                print(param.shape)
-            """)
-        + "\n```\nweight torch.Size([16, 4])\nbias torch.Size([16])\n```\n\n"
-        + python("""
-            layer = nn.Linear(4, 3)
-            with torch.no_grad():
-                layer.weight.zero_()
-                layer.bias.copy_(torch.tensor([0.241, -0.089, 0.510]))
-            print(layer(torch.ones(1, 4)))
-            # tensor([[ 0.241, -0.089, 0.510]], grad_fn=<AddmmBackward>)
-            """)
-        + python("""
-            a = torch.tensor(2.0, requires_grad=True)
-            b = torch.tensor(3.0, requires_grad=True)
-            c = a * b
-            (c + a).backward()
-            a.grad  # dc/da + dd/da = b + 1 = 5
-            b.grad  # dc/db = a = 2
-            """)
-        + python("nn.Linea(1, 1)")
-    )
-    assert verdicts(text) == [DIFFERS, VERSION, DIFFERS, HOLDS, FAILS]
+        model = nn.Linear(4, 16)
+        for param in model.parameters():
+            print(param.shape)
+        """)
+    + "\n```\nweight torch.Size([16, 4])\nbias torch.Size([16])\n```\n\n"
+    + python("""
+        layer = nn.Linear(4, 3)
+        with torch.no_grad():
+            layer.weight.zero_()
+            layer.bias.copy_(torch.tensor([0.241, -0.089, 0.510]))
+        print(layer(torch.ones(1, 4)))
+        # tensor([[ 0.241, -0.089, 0.510]], grad_fn=<AddmmBackward>)
+        """)
+    + python("""
+        a = torch.tensor(2.0, requires_grad=True)
+        b = torch.tensor(3.0, requires_grad=True)
+        c = a * b
+        (c + a).backward()
+        a.grad  # dc/da + dd/da = 7
+        b.grad  # dc/db = a = 2
+        """)
+    + python("nn.Linea(1, 1)")
+)
+"""What B, D and E print, as their readers see it."""
+
+
+@pytest.mark.slow
+def test_the_documents_own_mistakes_are_found_as_the_page_shows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("torch")
+    monkeypatch.chdir(tmp_path)
+    Path("guide.md").write_text(GUIDE, "utf-8")
+    assert verdicts(GUIDE) == [DIFFERS, VERSION, DIFFERS, HOLDS, FAILS]
+    status, said, _ = run(capsys, "guide.md", "--run")
+    assert status == 1
+    page = (ROOT / "docs" / "mistakes.md").read_text("utf-8")
+    assert f"$ triptych claims guide.md --run\n{said}" in page, said
