@@ -3,7 +3,7 @@
 JAX: arrays never change. What looks like a write makes a new array, so nobody else sees it. Memory
 is reused where a compiled function is given its argument for good: donation.
 
-Each function works on a copy of what it is given. Pairs hold x and y after the write.
+What a function is given stays as it is. Pairs hold x and y after the write.
 """
 
 import functools

@@ -3,7 +3,7 @@
 NumPy: a slice is a view, a second array on the memory of the first (its `base`), and a write
 through either shows in both. Nothing watches: a value that a derivative needs later may be gone.
 
-Each function works on a copy of what it is given. Pairs hold x and y after the write.
+What a function is given stays as it is. Pairs hold x and y after the write.
 """
 
 from typing import Annotated
@@ -169,7 +169,7 @@ def update_in_place(
 ) -> Params:
     """p <- p - rate g, into the memory of p.
 
-    `-=`; the product alone takes memory of its own.
+    `-=` writes into p.
     """
     params = {name: p.copy() for name, p in params.items()}
     for name, p in params.items():

@@ -3,7 +3,7 @@
 PyTorch: a slice is a view, a second tensor on the storage of the first, and a write through either
 shows in both. Autograd counts the writes, and raises where a value that it needs is overwritten.
 
-Each function works on a copy of what it is given. Pairs hold x and y after the write.
+What a function is given stays as it is. Pairs hold x and y after the write.
 """
 
 import copy

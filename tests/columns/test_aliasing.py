@@ -355,6 +355,8 @@ def test_jaxs_arrays_never_change(columns: Any) -> None:
         x[0] = 1
     assert x[:] is x  # nobody could tell
     assert jax.lax.stop_gradient(x) is x
+    assert jax.grad(jax.lax.stop_gradient)(1.0) == 0
+    assert jnp.array(x).unsafe_buffer_pointer() != x.unsafe_buffer_pointer()
     assert np.asarray(x).flags.writeable is False
 
 

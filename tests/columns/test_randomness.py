@@ -366,10 +366,24 @@ def test_pytorchs_global_generator_is_one_for_all(columns: Any) -> None:
         thread.join()
         assert torch.equal(torch.randn(5), torch.randn(5, generator=own.manual_seed(0)))
         torch.manual_seed(0)
+        dropped = torch.nn.functional.dropout(torch.ones(9), 0.5)
+        torch.manual_seed(0)
         layer = torch.nn.Linear(9, 4)
     start = columns[1].randomness.linear_start(0, features=9, out=4, dtype="float32")
     for name, p in layer.named_parameters():
         assert torch.equal(p, start[name])
+    found = columns[1].randomness.dropout(torch.ones(9), 0, rate=0.5, training=True)
+    assert torch.equal(found, dropped)
+
+
+def test_what_a_checkpoint_can_hold(columns: Any) -> None:
+    import jax
+    import torch
+
+    assert isinstance(np.random.default_rng(0).bit_generator.state, dict)
+    assert torch.Generator().get_state().dtype == torch.uint8
+    assert not hasattr(torch.Generator(), "spawn")
+    assert jax.random.key_data(jax.random.key(7)).tolist() == [0, 7]
 
 
 def test_where_a_longer_draw_begins_alike(columns: Any) -> None:
