@@ -144,6 +144,31 @@ def warm_up(target: Target) -> float:
     raise InvalidRow(f"compiles in every round: still after {WARM_UP}")
 
 
+def check_at_home(case: Case, target: Target) -> None:
+    """Run once more while nothing may be brought to another device, or read from one.
+
+    JAX does both silently where an array was made on its default device. PyTorch refuses operands
+    on two devices by itself. The learning rate may come from the host: a number is no data.
+
+    Raises:
+        InvalidRow: an array was moved inside the loop.
+    """
+    if BASES.get(case.column, case.column) != "jax_impl":
+        return
+    import jax
+
+    arguments = target.start()
+    guards = jax.transfer_guard_device_to_device, jax.transfer_guard_device_to_host
+    try:
+        with guards[0]("disallow"), guards[1]("disallow"):
+            result = target.run(*arguments)
+    except Exception as error:
+        if "Disallowed" not in str(error):
+            raise
+        raise InvalidRow(f"moves data inside the loop: {str(error).splitlines()[0]}") from None
+    target.wait(result)
+
+
 def kernels(case: Case, target: Target) -> float | None:
     """How many kernels PyTorch starts on the GPU in a step; None for any other row."""
     if case.device != "cuda" or BASES.get(case.column, case.column) != "torch_impl":
@@ -241,6 +266,7 @@ class Runner:
         """
         case = self.case
         with self._settings():
+            check_at_home(case, self.target)
             self.row["kernels"] = kernels(case, self.target)
             self.row["agreement"] = check(case, self.target)
             self.row["transfer"] = transfer_time(case, self.target.transfer)

@@ -5,6 +5,7 @@ allocator, thread pools and caches are as fresh as those of any other, whatever 
 turn, since what else the machine does then slows all of them alike: a ratio is taken within a turn.
 """
 
+import contextlib
 import multiprocessing
 import signal
 import statistics
@@ -120,13 +121,10 @@ def serve(connection: Any, case: Case, threads: int) -> None:
         connection.send((reply[0], None if isinstance(reply[1], Here) else reply[1]))
         return reply[1]
 
-    here = answer(lambda: Here(case, threads))
-    while isinstance(here, Here):
-        try:
-            what = connection.recv()
-        except EOFError:
-            return
-        answer(partial(here.ask, what))
+    with contextlib.suppress(EOFError, OSError):  # the other end is closed: nobody asks any more
+        here = answer(lambda: Here(case, threads))
+        while isinstance(here, Here):
+            answer(partial(here.ask, connection.recv()))
 
 
 class Measured(NamedTuple):

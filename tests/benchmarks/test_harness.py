@@ -40,6 +40,12 @@ pytestmark = pytest.mark.skipif(
 )
 
 
+@pytest.fixture(autouse=True)
+def short_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A turn of one or two rounds: nothing here is a measurement."""
+    monkeypatch.setattr(harness, "TURN", 1e-4)
+
+
 def target_of(
     run: Callable[..., Any], wait: Callable[[Any], Any] = lambda x: x, expected: float = 1.0
 ) -> Target:

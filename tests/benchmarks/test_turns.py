@@ -1,6 +1,9 @@
 """Rows in turn: their order, their ratios, and processes that know nothing of each other."""
 
 import os
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,6 +13,7 @@ from benchmarks import bench_classifier, cases, harness, turns
 from benchmarks.cases import Case, InvalidRow, Target
 from triptych.column import missing
 
+ROOT = Path(__file__).resolve().parents[2]
 SEEN: list[str] = []
 """What a row may find of the rows before it, if they share a process."""
 
@@ -209,3 +213,47 @@ def test_a_process_that_dies_or_hangs_is_a_row_without_a_time(
     monkeypatch.setattr(turns, "LIMIT", 0.0)
     (hangs,) = turns.measure([row("numpy_ref", make=_count)], 1, 0.01).values()
     assert str(hangs) == "no answer in 0 s"
+
+
+MOVES = """
+import jax, jax.numpy as jnp, numpy as np
+from benchmarks import cases, harness
+
+default, other = jax.devices()
+there = jax.device_put(jnp.ones(4), other)
+add = jax.jit(lambda a, b: a + b)
+
+def target(step):
+    exact = {"sum": np.full(4, 2.0)}
+    return cases.Target(
+        lambda: (there,), step, jax.block_until_ready, lambda x: {"sum": np.asarray(x)},
+        lambda: exact, 1e-6,
+    )
+
+def case(step):
+    made = lambda _: target(step)
+    return cases.Case("none", "a task", "jax_impl", "compiled step", None, 1, made)
+
+stays = case(lambda x: add(x, x))
+harness.check_at_home(stays, stays.make(stays))
+# ones on the default device: brought over in every step
+moves = case(lambda x: add(x, jnp.ones(4)))
+try:
+    harness.check_at_home(moves, moves.make(moves))
+except cases.InvalidRow as error:
+    print(error)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(bool(missing("jax_impl")), reason="needs JAX")
+def test_a_row_that_moves_data_inside_the_loop_is_caught() -> None:
+    """Two devices of one CPU: the first plays the GPU, the rows' home is the second."""
+    flags = {"XLA_FLAGS": "--xla_force_host_platform_device_count=2", "JAX_PLATFORMS": "cpu"}
+    done = subprocess.run(
+        [sys.executable, "-c", MOVES],
+        cwd=ROOT, env=os.environ | flags | {"PYTHONPATH": str(ROOT)},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("moves data inside the loop: ")

@@ -174,6 +174,24 @@ def test_what_the_machine_can_stands_beside_each_row() -> None:
     assert only(merged, device="cuda").to_machine is None
 
 
+def test_the_share_of_ratios_that_two_runs_agree_about_is_said() -> None:
+    def run(day: int, *ratios: list[float]) -> dict[str, Any]:
+        rows = [
+            bench(1e-6, batch=n, ratios={"jax_impl:as written": ratio})
+            for n, ratio in enumerate(ratios, 1)
+        ]
+        return results_file(*rows, datetime=f"2026-01-0{day}")
+
+    # the intervals of the second meet, but the first run's ratio lies outside the second's
+    one = run(1, [2.0, 1.9, 2.1], [2.0, 1.9, 2.3], [5.0, 4.0, 6.0])
+    two = run(2, [2.05, 1.95, 2.2], [2.2, 2.1, 2.4], [5.5, 4.9, 6.1])
+    merged = results.merge([one, two])
+    assert merged.agreeing == (3, 2)
+    said = "3 ratios measured in turn by several runs: 67% of them lie in the 95% intervals of all"
+    assert said in " ".join(printed(one, two).split())
+    assert "of them lie" not in printed(one)
+
+
 def test_a_gpu_is_not_taken_for_the_cpu_that_it_is_compared_with() -> None:
     rows = [
         bench(8e-6, column="jax_impl"),

@@ -19,7 +19,7 @@ import math
 import re
 import statistics
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -139,6 +139,8 @@ class Results(NamedTuple):
     not_run: list[str]
     repeated: tuple[int, int]
     """Rows that several runs have measured, and those of them whose quartile ranges overlap."""
+    agreeing: tuple[int, int]
+    """Ratios that several runs have taken in turn, and those that lie in every run's interval."""
     baseline: str
 
     def name(self, side: Side) -> str:
@@ -247,8 +249,10 @@ def merge(results: Sequence[dict[str, Any]], baseline: str | None = None) -> Res
     many = len(setups) > 1
     lines = [f"{f'{letter}: ' * many}{what}: {why}" for letter, what, why in dict.fromkeys(not_run)]
     overlaps = [found for row in rows.values() if (found := _overlap(row)) is not None]
+    agreeing = [held for row in rows.values() for held in _held(row)]
     compared, name = _compare([pooled(row) for row in rows.values()], baseline)
-    return Results(compared, setups, limits, lines, (len(overlaps), sum(overlaps)), name)
+    repeated, agree = ((len(found), sum(found)) for found in (overlaps, agreeing))
+    return Results(compared, setups, limits, lines, repeated, agree, name)
 
 
 def pooled(runs: Sequence[Row]) -> Row:
@@ -283,6 +287,19 @@ def _overlap(runs: Sequence[Row]) -> bool | None:
     if len(times) < 2:
         return None
     return max(time.low for time in times) <= min(time.high for time in times)
+
+
+def _held(runs: Sequence[Row]) -> Iterator[bool]:
+    """For each ratio of a row that several runs have: whether each lies in every run's interval."""
+    found: dict[str, list[Sequence[float]]] = defaultdict(list)
+    for row in runs:
+        for ratios in row.ratios.values():
+            for name, ratio in ratios.items():
+                found[name].append(ratio)
+    for several in found.values():
+        if len(several) > 1:
+            lowest, highest = (max(r[1] for r in several), min(r[2] for r in several))
+            yield all(lowest <= middle <= highest for middle, _, _ in several)
 
 
 def _ours(result: Any) -> dict[str, Any]:

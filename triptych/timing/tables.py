@@ -280,6 +280,12 @@ def remark_lines(results: Results) -> Iterator[str]:
             f"The quartile ranges of the single runs overlap for {overlapping} of the rows. "
             "A ratio is taken within a run: shown is the median"
         )
+    compared, held = results.agreeing
+    if compared:
+        yield (
+            f"{counted(compared, 'ratio')} measured in turn by several runs: {held / compared:.0%} "
+            "of them lie in the 95% intervals of all runs"
+        )
     yield (
         f"baseline: how many times as fast as {results.baseline}, on the same device and threads; "
         "on a GPU that it has no row for, as its fastest on a CPU"
