@@ -856,7 +856,7 @@ def test_bad_arguments(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> No
     good = save(tmp_path / "good.json", results_file(bench()))
     for arguments, said in (
         ([str(tmp_path / "none.json")], "none.json: No such file"),
-        ([str(tmp_path)], "Is a directory"),
+        ([str(tmp_path)], "no file"),
         ([good, "--baseline", "numpy"], "no column 'numpy'; did you mean numpy_ref?"),
         ([good, "--out", good], "File exists"),
     ):
