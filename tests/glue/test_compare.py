@@ -35,7 +35,10 @@ def printed(width: int, **options: Any) -> tuple[str, comparison.Outcome]:
     return console.file.getvalue(), outcome
 
 
-COMPILED_LONG = ("data_parallel", "optimizers", "reproducible", "transformations")
+COMPILED_LONG = {
+    *("activations", "data_loading", "data_parallel", "metrics", "normalization", "optimizers"),
+    *("regularization", "reproducible", "transformations"),
+}
 
 
 @pytest.mark.usefixtures("all_columns")
