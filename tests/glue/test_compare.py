@@ -160,9 +160,17 @@ NOTICED: dict[tuple[str, str], float | tuple[float, float]] = {
 
 
 def test_where_nothing_may_differ() -> None:
-    """Every exhibit that is not in the table of what has to be noticed."""
-    bounded = {(e.concept, e.quantity) for e in exhibits.EXHIBITS if any(map(e.bound, e.dtypes))}
-    assert bounded == NOTICED.keys()
+    """Most exhibits; and what is not in the table of what has to be noticed has a narrow bound."""
+    exact = [e for e in exhibits.EXHIBITS if not any(map(e.bound, e.dtypes))]
+    assert len(exact) > len(exhibits.EXHIBITS) / 3
+    assert exhibits.EXACT("float32") == exhibits.EXACT("float64") == 0
+    for exhibit in exhibits.EXHIBITS:
+        for dtype in exhibit.dtypes:
+            unit = float(np.finfo(dtype).eps) if exhibit.unit == "absolute" else 1
+            narrow = exhibit.bound(dtype) <= 200 * unit
+            assert narrow or (exhibit.concept, exhibit.quantity) in NOTICED, (
+                f"{exhibit.concept}, {exhibit.quantity}: enter ten times its bound in NOTICED"
+            )
 
 
 @pytest.mark.parametrize("exhibit", NOTICED, ids=" ".join)
