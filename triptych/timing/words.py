@@ -22,8 +22,8 @@ LEGEND = (
     "not be, compiled by numba, on one thread.",
     "CPU/GPU: above 1 the GPU is faster; compile: before the first step, PyTorch's with the import "
     "of its compiler and one step; even: compiling has paid after so many steps.",
-    "host memory: how much the process grew while the row warmed up. Memory that earlier rows have "
-    "freed is used first, so the number does not compare columns; empty: it did not grow.",
+    "host memory: how much the row's process grew while it warmed up; empty: it did not grow. In "
+    "files of schema 1 all rows share a process, and use first what earlier ones have freed.",
 )
 FIT_LEGEND = (
     "time = overhead + cost per row x batch, by least squares of the relative error, neither "
