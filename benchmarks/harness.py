@@ -8,7 +8,6 @@ statistics and writes the JSON.
 
 import contextlib
 import statistics
-import sys
 import time
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -18,9 +17,9 @@ import numpy as np
 from benchmarks import compile_time
 from benchmarks.cases import BASES, EPS, Case, InvalidRow, Target, precision
 from benchmarks.memory import PeakMemory, page_faults, transfer_time
-from triptych import trees
 from triptych.agreement.measures import DisagreementError, distance
 from triptych.column import Column
+from triptych.timing.clock import compilations, unfinished
 
 BUDGET = 1.0  # seconds of timed rounds for a row
 
@@ -29,50 +28,6 @@ TURN = 0.01
 """Seconds of a turn, after the round that is not timed; it has one timed round at least."""
 AGEING = 2**25
 """Bytes: glibc raises its limit for what it keeps to the size of the largest array given back."""
-
-
-def compilations() -> int:
-    """How many programs JAX and PyTorch have compiled in this process.
-
-    The difference of two calls is what was compiled in between; the first call starts counting.
-    """
-    torch_graphs = 0
-    if "torch._dynamo" in sys.modules:
-        from torch._dynamo.utils import counters
-
-        torch_graphs = counters["stats"]["unique_graphs"]
-    return _jax_compilations() + torch_graphs
-
-
-_EVENTS: list[str] = []
-
-
-def _jax_compilations() -> int:
-    if "jax" in sys.modules and not _EVENTS:
-        import jax
-
-        def listen(event: str, duration_secs: float, **_: Any) -> None:  # noqa: ARG001
-            if event == "/jax/core/compile/backend_compile_duration":
-                _EVENTS.append(event)
-
-        _EVENTS.append("listening")
-        jax.monitoring.register_event_duration_secs_listener(listen)
-    return max(len(_EVENTS) - 1, 0)
-
-
-def unfinished(outputs: Any) -> bool:
-    """Whether anything in a (nested) result is still being computed. Asks, and does not wait."""
-    return any(_unfinished(value) for _, value in trees.leaves(outputs))
-
-
-def _unfinished(value: Any) -> bool:
-    if hasattr(value, "is_ready"):  # a jax.Array
-        return not value.is_ready()
-    if getattr(value, "is_cuda", False):  # a torch.Tensor: work ends in the order of its stream
-        import torch
-
-        return not torch.cuda.current_stream(value.device).query()
-    return False
 
 
 def check(case: Case, target: Target) -> dict[str, Any]:

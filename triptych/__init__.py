@@ -3,9 +3,9 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from triptych.port import DisagreementError, assert_agree, compare
+    from triptych.port import DisagreementError, assert_agree, compare, time
 
-__all__ = ["DisagreementError", "assert_agree", "compare"]
+__all__ = ["DisagreementError", "assert_agree", "compare", "time"]
 
 
 def __getattr__(name: str) -> Any:

@@ -340,12 +340,27 @@ class Witness(_Shown):
 
 
 class Traps(_Shown):
-    """`{traps}`: every entry of traps.toml, with what its lines give."""
+    """`{traps}`: every entry of traps.toml, by group, with what its lines give."""
 
     def run(self) -> list[nodes.Node]:
-        """A section for each entry, so that each has an anchor."""
+        """A field to search in, and a section for each group and each entry: each has an anchor."""
+        made: list[nodes.Node] = [
+            raw(
+                '<p><label for="tp-find">Find</label> <input id="tp-find" type="search" '
+                'autocomplete="off"> <output id="tp-found" aria-live="polite"></output></p>'
+                f'<script defer src="{self.up}_static/traps.js"></script>'
+            )
+        ]
+        for name, title in traps.GROUPS.items():
+            group = nodes.section(ids=[f"group-{name}"], names=[f"group-{name}"])
+            group += nodes.title(title, title)
+            group += self._entries(name)
+            made.append(group)
+        return made
+
+    def _entries(self, group: str) -> list[nodes.Node]:
         made: list[nodes.Node] = []
-        for trap in traps.load():
+        for trap in (trap for trap in traps.load() if trap.group == group):
             section = nodes.section(ids=[trap.id], names=[trap.id])
             section += nodes.title(trap.title, trap.title)
             links = ", ".join(

@@ -28,12 +28,25 @@ FILE = Path(__file__).absolute().parent.parent / "traps.toml"
 PAGE = FILE.with_name("traps.md")
 MARK = "# ->"
 """Stands between a line and its outcome."""
+GROUPS = {
+    "arrays": "Arrays",
+    "arithmetic": "Arithmetic",
+    "gradients": "Gradients",
+    "layers": "Layers",
+    "losses": "Losses",
+    "optimisers": "Optimisers",
+    "random": "Random numbers",
+    "timing": "Timing",
+    "agrees": "What agrees: no need to worry",
+}
+"""The parts of the page, in order; in the last one every framework gives the same."""
 
 
 class Trap(NamedTuple):
     """One entry of traps.toml."""
 
     id: str
+    group: str
     title: str
     why: str
     at: tuple[str, ...]
@@ -57,12 +70,16 @@ def load(text: str | None = None) -> tuple[Trap, ...]:
     Raises:
         TrapError: something is missing, or it names a function that does not exist.
     """
-    found = []
+    found: list[Trap] = []
     for entry in tomllib.loads(text or FILE.read_text(encoding="utf-8"))["trap"]:
         name = entry.get("id", "?")
-        for key in ("id", "title", "why", "at"):
+        for key in ("id", "group", "title", "why", "at"):
             if key not in entry:
                 raise TrapError(f"traps.toml: {name}: {key} is missing")
+        if name in [trap.id for trap in found]:
+            raise TrapError(f"traps.toml: {name}: stands there twice")
+        if entry["group"] not in GROUPS:
+            raise TrapError(f"traps.toml: {name}: no group {entry['group']}")
         for place in entry["at"]:
             concept, _, function = place.partition(".")
             try:
@@ -74,13 +91,14 @@ def load(text: str | None = None) -> tuple[Trap, ...]:
             raise TrapError(f"traps.toml: {name}: no column has code")
         if (
             unknown := entry.keys()
-            - {"id", "title", "why", "at", "machine", "brief"}
+            - {"id", "group", "title", "why", "at", "machine", "brief"}
             - {*FRAMEWORKS.values()}
         ):
             raise TrapError(f"traps.toml: {name}: no key {', '.join(sorted(unknown))}")
         found.append(
             Trap(
                 name,
+                entry["group"],
                 entry["title"],
                 entry["why"],
                 tuple(entry["at"]),

@@ -17,11 +17,23 @@ pytest.importorskip("torch")
 pytest.importorskip("jax")
 
 
+LIBRARIES = ("flax", "equinox", "optax")
+
+
+def marked(trap: Any) -> Any:
+    """Libraries of models take seconds to import and to initialise."""
+    slow = any(library in code for code in trap.code.values() for library in LIBRARIES)
+    return pytest.param(trap, id=trap.id, marks=pytest.mark.slow if slow else [])
+
+
 @pytest.mark.parametrize("column", traps.COLUMNS)
-@pytest.mark.parametrize("trap", traps.load(), ids=lambda trap: trap.id)
+@pytest.mark.parametrize("trap", map(marked, traps.load()))
 def test_every_line_gives_what_stands_behind_it(trap: Any, column: str) -> None:
     if not traps.judged_here(trap):
         pytest.skip(f"what holds on {trap.machine} only")
+    for library in LIBRARIES:
+        if library in trap.code.get(column, ""):
+            pytest.importorskip(library)
     assert traps.complaints(trap, {column: traps.outcomes(trap, column)}) == []
 
 
@@ -29,6 +41,18 @@ def test_the_table_in_brief() -> None:
     assert traps.brief() in (ROOT / "docs/traps.md").read_text(encoding="utf-8"), (
         "run `python docs/_ext/traps.py --write`"
     )
+
+
+@pytest.mark.parametrize("trap", [marked(t) for t in traps.load() if t.group == "agrees"])
+def test_what_is_said_to_agree_does(trap: Any) -> None:
+    for library in LIBRARIES:
+        if library in trap.code.get("jax_impl", ""):
+            pytest.importorskip(library)
+    texts = [
+        [o.text for o in traps.outcomes(trap, column) if o.text is not None] for column in trap.code
+    ]
+    assert texts[0]
+    assert all(text == texts[0] for text in texts)
 
 
 def told_in_brief() -> Iterator[tuple[Any, str, str]]:
@@ -54,6 +78,7 @@ def test_what_the_table_says_is_what_the_lines_give() -> None:
 ENTRY = '''
 [[trap]]
 id = "planted"
+group = "arrays"
 title = "A title"
 why = "A reason."
 at = []
@@ -113,6 +138,7 @@ def test_missing_outcomes_are_filled_in_and_nothing_else() -> None:
     [
         ("at = []", 'at = ["classifier.lost"]', "no function in classifier 'lost'"),
         ("at = []", "", "planted: at is missing"),
+        ('group = "arrays"', 'group = "rays"', "planted: no group rays"),
         ("at = []", 'at = []\nwhen = "now"', "planted: no key when"),
     ],
 )

@@ -3,5 +3,6 @@
 from triptych.agreement.measures import DisagreementError
 from triptych.port.call import assert_agree, compare
 from triptych.port.report import Report
+from triptych.port.timed import Timing, time
 
-__all__ = ["DisagreementError", "Report", "assert_agree", "compare"]
+__all__ = ["DisagreementError", "Report", "Timing", "assert_agree", "compare", "time"]

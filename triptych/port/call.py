@@ -5,9 +5,10 @@ return, by automatic differentiation how it depends on what they were given, and
 they leave. A framework is imported when one of its functions is to be called, and not before.
 """
 
+import copy
 import dataclasses
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import combinations
 from numbers import Real
 from typing import Any
@@ -15,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from triptych.checks import kind
+from triptych.port.hints import DETACHED, FLOAT32, Hint, recognise
 from triptych.port.report import Report
 from triptych.port.sides import (
     STATISTICS,
@@ -134,6 +136,43 @@ def compare(
         TypeError: something is no function, or no output that can be compared.
         ValueError: fewer than two functions, or a name that does not exist.
     """
+    return prepared(
+        *arguments,
+        torch=torch,
+        jax=jax,
+        numpy=numpy,
+        kwargs=kwargs,
+        fixed=fixed,
+        ignore=ignore,
+        bound=bound,
+        absolute=absolute,
+        gradients=gradients,
+        float64=float64,
+        state=state,
+        taps=taps,
+        weights=weights,
+        numpy_argnums=numpy_argnums,
+    )[0]
+
+
+def prepared(
+    *arguments: Any,
+    torch: Functions = None,
+    jax: Functions = None,
+    numpy: Functions = None,
+    kwargs: Mapping[str, Any] | None = None,
+    fixed: Sequence[str | int] | str = (),
+    ignore: Sequence[str | int] | str = (),
+    bound: float | None = None,
+    absolute: float = 0,
+    gradients: bool = True,
+    float64: bool = True,
+    state: bool | None = None,
+    taps: Mapping[str, str] | Sequence[str] | bool = False,
+    weights: Any = None,
+    numpy_argnums: int | tuple[int, ...] | None = None,
+) -> tuple[Report, list[Side], Call]:
+    """The report of `compare`, the functions, and what they are called with."""
     sides = _sides(arguments, torch, jax, numpy)
     for name, number in (("bound", bound), ("absolute", absolute)):
         _check_number(name, number)
@@ -141,7 +180,9 @@ def compare(
     call = call._replace(taps=_tap_names(sides, taps))
     comparison = _Comparison(sides, call, ignore, bound, absolute, gradients)
     report = comparison.report(float64 and bound is None, taps)
-    return report if weights is None else _weighed(report, sides, call, weights)
+    if weights is not None:
+        report = _weighed(report, sides, call, weights)
+    return report, sides, call
 
 
 def _weighed(report: Report, sides: list[Side], call: Call, given: Any) -> Report:
@@ -226,10 +267,74 @@ class _Comparison:
         entries = self.entries(own, low, wide, rule)
         self._note(own)
         report = Report(tuple(entries), tuple(self.notes))
+        if not report.agrees and formed:
+            hints = tuple(self._hints(report, own, other, rule))
+            report = dataclasses.replace(report, hints=hints)
         if taps:
             found = self._taps(taps, wide, rule, report.agrees)
             report = dataclasses.replace(report, taps=tuple(found), notes=tuple(self.notes))
         return report
+
+    def _hints(
+        self,
+        report: Report,
+        own: list[tuple[Ran, Leaves]],
+        other: list[tuple[Ran, Leaves]] | None,
+        rule: Rule,
+    ) -> Iterator[Hint]:
+        """What would make a PyTorch original agree with the first port that does not."""
+        first = report.first()
+        labels = [side.label for side in self.sides]
+        original = self.sides[0]
+        if original.framework != "torch" or first is None or first.pair[1] != original.label:
+            return
+        number = labels.index(first.pair[0])
+        if own[0][0].detached and first.name.startswith("gradient"):
+            yield DETACHED
+            return
+        pair = copy.copy(self)
+        pair.sides, pair.notes = [original, self.sides[number]], []
+        if self.double and self._in_float32(own, number):
+            yield FLOAT32
+            return
+        precisions = ("own",) if other is None else ("own", "narrow" if self.double else "wide")
+
+        def agrees(context: Callable[[], Any], values_only: bool) -> bool:
+            made = []
+            for precision, found in zip(precisions, (own, other), strict=False):
+                try:
+                    with context() as mode:
+                        ran = run(original, self.call, precision, self.gradients)
+                        ran = ran._replace(outputs=self._kept(ran.outputs))
+                        (ran,) = self._renamed([ran])
+                        derived = bool(own[0][1]) and not values_only
+                        pull = ran.pull if derived else None
+                        grads = self._untied(pull(self._cotangents(own))) if pull else {}
+                except Exception:  # what makes no sense otherwise explains nothing
+                    return False
+                if not mode.met or found is None:
+                    return False
+                made.append([(ran, grads), found[number]])
+            mine, others = made[0], made[1] if len(made) > 1 else None
+            low, wide = (others, mine) if self.double else (mine, others)
+            entries = pair.entries(mine, low, wide, rule)
+            return all(e.verdict in ("equal bits", "rounding") for e in entries)
+
+        yield from recognise(agrees)
+
+    def _in_float32(self, own: list[tuple[Ran, Leaves]], number: int) -> bool:
+        """Whether a port gives, in float64, what the original gives in float32."""
+        try:
+            short = run(self.sides[0], self.call, "narrow", False).outputs
+        except Exception:
+            return False
+        exact, port = own[0][0].outputs, own[number][0].outputs
+        floats = [name for name in port if is_float(port[name]) and name in short]
+        pairs = [(exact[n], port[n], short[n]) for n in floats]
+        sizes = [max(float(np.max(np.abs(a), initial=0)), 1e-300) for a, _, _ in pairs]
+        off = [float(np.max(np.abs(a - b))) / s for (a, b, _), s in zip(pairs, sizes, strict=True)]
+        near = [float(np.max(np.abs(b - c))) / s for (_, b, c), s in zip(pairs, sizes, strict=True)]
+        return bool(off) and max(off) > 2.0**-40 and max(near) < 16 * 2.0**-23
 
     def _taps(
         self,

@@ -28,6 +28,8 @@ from triptych.port.verdict import Rule, excess
 
 UNROLLED = 64
 """A `scan` of at most so many steps is looked into."""
+FAULTS = 8
+"""Layers at fault by themselves that are looked for."""
 NEAR = 0.3
 """Relative: a value further off is no partner that could be recognised."""
 
@@ -89,16 +91,21 @@ class Source:
     def __init__(self, side: Side, call: Call) -> None:
         self.side, self.call = side, call
 
-    def spots(self, precision: str, drawn: Cotangents | None, sizes: set[int]) -> list[Spot]:
-        """The values of these sizes, in order; of PyTorch with their cotangents."""
+    def spots(
+        self,
+        precision: str,
+        drawn: Cotangents | None,
+        sizes: set[int],
+        forced: Mapping[Any, np.ndarray] | None = None,
+    ) -> list[Spot]:
+        """The values of these sizes, in order; of PyTorch with their cotangents.
+
+        Where a value is forced, what follows is given that one; the one that was made is returned.
+        """
         raise NotImplementedError
 
     def back(self, keys: Sequence[Any], cotangents: Cotangents) -> dict[Any, np.ndarray]:
         """The cotangents of some of them, in float64."""
-        raise NotImplementedError
-
-    def forced(self, values: dict[Any, np.ndarray]) -> dict[Any, np.ndarray]:
-        """What stands there, in float64, before it is replaced by what is given."""
         raise NotImplementedError
 
 
@@ -159,16 +166,24 @@ class _Torch(Source):
             for handle in handles:
                 handle.remove()
 
-    def spots(self, precision: str, drawn: Cotangents | None, sizes: set[int]) -> list[Spot]:
+    def spots(
+        self,
+        precision: str,
+        drawn: Cotangents | None,
+        sizes: set[int],
+        forced: Mapping[Any, np.ndarray] | None = None,
+    ) -> list[Spot]:
         values: dict[str, np.ndarray] = {}
         back: dict[str, np.ndarray] = {}
+        forced = forced or {}
 
-        def see(name: str, x: Any) -> None:
+        def see(name: str, x: Any) -> Any:
             if sizes and x.numel() not in sizes:
-                return
+                return None
             values[name] = to_numpy(x).copy()
             if drawn and x.requires_grad:
                 x.register_hook(lambda d: back.__setitem__(name, to_numpy(d).copy()))
+            return to_torch(forced[name].reshape(x.shape)) if name in forced else None
 
         with self._hooked(see):
             ran = run(self.side, self.call, precision, bool(drawn))
@@ -179,19 +194,6 @@ class _Torch(Source):
     def back(self, keys: Sequence[Any], cotangents: Cotangents) -> dict[Any, np.ndarray]:
         found = self.spots("wide", cotangents, set())
         return {s.key: s.cotangent for s in found if s.key in keys and s.cotangent is not None}
-
-    def forced(self, values: dict[Any, np.ndarray]) -> dict[Any, np.ndarray]:
-        found: dict[Any, np.ndarray] = {}
-
-        def see(name: str, x: Any) -> Any:
-            if name not in values:
-                return None
-            found[name] = to_numpy(x).copy()
-            return to_torch(values[name].reshape(x.shape))
-
-        with self._hooked(see):
-            run(self.side, self.call, "wide", False)
-        return found
 
 
 # JAX: the program, step by step
@@ -275,23 +277,30 @@ class _Jax(Source):
         flat = jax.tree_util.tree_leaves(given if leaves is None else leaves)
         return jaxpr.evaluate(found, flat, visit=visit, widened=dtypes)
 
-    def spots(self, precision: str, _: Cotangents | None, sizes: set[int]) -> list[Spot]:
+    def spots(
+        self,
+        precision: str,
+        _: Cotangents | None,
+        sizes: set[int],
+        forced: Mapping[Any, np.ndarray] | None = None,
+    ) -> list[Spot]:
         jax: Any = importlib.import_module("jax")
         given, found, names = self._program(precision)
 
-        def all_values(given: Leaves) -> dict[int, Any]:
+        def all_values(given: Leaves, forced: dict[int, Any]) -> dict[int, Any]:
             seen: dict[int, Any] = {}
 
             def visit(slot: int, value: Any) -> Any:
                 if is_float(value) and (not sizes or value.size in sizes):
                     seen[slot] = value
-                return value
+                return forced[slot].reshape(value.shape) if slot in forced else value
 
             self._evaluate(precision, visit, given)
             return seen
 
         with x64(precision == "wide" or self._double()):
-            values = {slot: to_numpy(x) for slot, x in jax.jit(all_values)(given).items()}
+            made = jax.jit(all_values)(given, dict(forced or {}))
+            values = {slot: to_numpy(x) for slot, x in made.items()}
         spots = []
         for step in found.steps:
             for slot in step.outs:
@@ -339,26 +348,6 @@ class _Jax(Source):
 
         self._evaluate("wide", visit, given)
         return seen
-
-    def forced(self, values: dict[Any, np.ndarray]) -> dict[Any, np.ndarray]:
-        jax: Any = importlib.import_module("jax")
-        given, _, _ = self._program("wide")
-
-        def replaced(given: Leaves, values: dict[int, Any]) -> dict[int, Any]:
-            seen: dict[int, Any] = {}
-
-            def visit(slot: int, value: Any) -> Any:
-                if slot not in values:
-                    return value
-                seen[slot] = value
-                return values[slot].reshape(value.shape)
-
-            self._evaluate("wide", visit, given)
-            return seen
-
-        with x64(True):
-            found = jax.jit(replaced)(given, values)
-        return {slot: to_numpy(x) for slot, x in found.items()}
 
 
 def _layer(name: str) -> str:
@@ -420,20 +409,38 @@ def compare_taps(
                     f"got {name!r}"
                 )
         wide = [s for s in wide if s.names[0] in chosen]
-    spots = port.spots("wide", None, {s.value.size for s in wide})
-    pairs = _pairs(wide, narrow, spots, mapping, rule)
-    judged = {
-        s.key: excess(s.value, b, _error(narrow, s), rule) for s, _, b, _ in pairs if b is not None
-    }
-    near = {
-        s.key: (spot.key, _as_port(s.value, spot.value, b))
-        for s, spot, b, how in pairs
-        if spot is not None and b is not None
-        if (how in ("given", "name") or _relative(s.value, b) < NEAR)
-    }
-    alone = _alone(port, pairs, near, narrow, rule) if any(r > 1 for r in judged.values()) else {}
+    sizes = {s.value.size for s in wide}
+    free = port.spots("wide", None, sizes)
+    pairs = _pairs(wide, narrow, free, mapping, rule)
+    alone: set[Any] = set()
+    forced: dict[Any, np.ndarray] = {}
+    for _ in range(FAULTS if port.derives and not agrees else 0):
+        at = _fault(pairs, alone)
+        if at is None:
+            break
+        pair = pairs[at]
+        assert pair.spot is not None
+        alone.add(pair.original.key)
+        # single step: all that comes behind is fed the original's value
+        forced[pair.spot.key] = pair.as_port()
+        again = port.spots("wide", None, sizes, forced)
+        pairs = [*pairs[: at + 1], *_pairs(wide[at + 1 :], narrow, again, mapping, rule)]
+    unknown = _fault(pairs, alone) is not None or not port.derives
     cotangent = _backward(reference, port, pairs, backward)
-    return _marked(pairs, judged, alone, cotangent, rule, agrees)
+    return _marked(
+        pairs, {s.key: s.value for s in free}, alone, unknown, cotangent, narrow, rule, agrees
+    )
+
+
+def _fault(pairs: list["Pair"], known: set[Any]) -> int | None:
+    """The first layer that parts and can be replaced."""
+    for i, pair in enumerate(pairs):
+        if pair.ratio > 1 and pair.original.key not in known and pair.spot is not None:
+            sure = pair.how in ("given", "name") or pair.distance < NEAR
+            later = any(p.ratio <= 1 for p in pairs[i + 1 :])
+            if sure and not (pair.how == "nearest" and later):
+                return i
+    return None
 
 
 def rule_low(rule: Rule) -> str:
@@ -441,8 +448,27 @@ def rule_low(rule: Rule) -> str:
     return "narrow" if rule.low == 2.0**-23 else "own"
 
 
-Pair = tuple[Spot, Spot | None, np.ndarray | None, str]
-"""The original's, the port's, the port's value laid out as the original's, and how it was found."""
+class Pair(NamedTuple):
+    """A layer of the original and what was found for it in the port."""
+
+    original: Spot
+    spot: Spot | None
+    laid: np.ndarray | None
+    """The port's value, laid out as the original's."""
+    how: str
+    ratio: float
+    """|A - B| over the limit."""
+
+    @property
+    def distance(self) -> float:
+        """Relative."""
+        return np.nan if self.laid is None else _relative(self.original.value, self.laid)
+
+    def as_port(self) -> np.ndarray:
+        """The original's value, laid out as the port's."""
+        assert self.spot is not None
+        assert self.laid is not None
+        return _as_port(self.original.value, self.spot.value, self.laid)
 
 
 def _pairs(
@@ -463,7 +489,7 @@ def _pairs(
         how, found = "", None
         if s.names[0] in mapping:
             wanted = mapping[s.names[0]]
-            found = _nearest(s, [p for p in fitting if _is_called(p[0], wanted)])
+            found = _named(s, [p for p in fitting if _is_called(p[0], wanted)])
             how = "given"
             if found is None:
                 every = [n for spot in spots for n in spot.names]
@@ -478,14 +504,16 @@ def _pairs(
                 how, found = "value", (fresh or same)[0]
             else:
                 named = [p for p in fitting if _is_called(p[0], s.names[0])]
-                how, found = ("name", _nearest(s, named)) if named else (
-                    "nearest", _nearest(s, [p for p in fitting if p[0].key not in used])
-                )  # fmt: skip
+                how, found = "name", _named(s, named)
+                if found is None:
+                    fresh = [p for p in fitting if p[0].key not in used]
+                    how, found = "nearest", _nearest(s, fresh)
         if found is None:
-            pairs.append((s, None, None, ""))
+            pairs.append(Pair(s, None, None, "", 0.0))
         else:
             used.add(found[0].key)
-            pairs.append((s, found[0], found[1], how))
+            ratio = excess(s.value, found[1], _error(narrow, s), rule)
+            pairs.append(Pair(s, found[0], found[1], how, ratio))
     return pairs
 
 
@@ -528,6 +556,12 @@ def _same(a: np.ndarray, b: np.ndarray, error: float, rule: Rule) -> bool:
     return excess(a, b, error, rule) <= 1
 
 
+def _named(s: Spot, fitting: list[Any]) -> Any:
+    """Of several of that name the one that is near, else the last: a layer ends with it."""
+    near = _nearest(s, fitting)
+    return near if near is None or _relative(s.value, near[1]) < NEAR else fitting[-1]
+
+
 def _nearest(s: Spot, fitting: list[Any]) -> Any:
     return min(fitting, key=lambda p: _relative(s.value, p[1]), default=None)
 
@@ -556,22 +590,6 @@ def _furthest(a: np.ndarray, b: np.ndarray) -> float:
     return float(np.max(apart, where=np.isfinite(apart), initial=0))
 
 
-def _alone(
-    port: Source, pairs: list[Pair], near: dict[Any, Any], narrow: Any, rule: Rule
-) -> dict[Any, bool]:
-    """Which layers part where those before them give the original's values."""
-    if not port.derives:
-        return {}
-    given = dict(near.values())
-    made = port.forced(given)
-    found = {}
-    for s, spot, _, _ in pairs:
-        if s.key in near and spot is not None and spot.key in made:
-            as_port = near[s.key][1]
-            found[s.key] = excess(as_port, made[spot.key], _error(narrow, s), rule) > 1
-    return found
-
-
 def _backward(
     reference: Source, port: Source, pairs: list[Pair], cotangents: Cotangents | None
 ) -> dict[Any, tuple[np.ndarray, np.ndarray]]:
@@ -579,57 +597,71 @@ def _backward(
     if not cotangents:
         return {}
     first: dict[Any, Spot] = {}
-    for s, spot, _, _ in pairs:
-        if spot is not None:
-            first.setdefault(spot.key, s)
+    for pair in pairs:
+        if pair.spot is not None:
+            first.setdefault(pair.spot.key, pair.original)
     theirs = port.back(list(first), cotangents)
-    ours = {s.key: s.cotangent for s, *_ in pairs}
+    ours = {pair.original.key: pair.original.cotangent for pair in pairs}
     if all(c is None for c in ours.values()):
         ours.update(reference.back(list(ours), cotangents))
     found = {}
-    for s, spot, laid, _ in pairs:
+    for pair in pairs:
+        s, spot, laid = pair.original, pair.spot, pair.laid
         mine = ours.get(s.key)
         if spot is None or laid is None or mine is None or first[spot.key] is not s:
             continue
         if spot.key in theirs:
-            as_port = _as_port(mine, spot.value, laid)
-            found[s.key] = (as_port, theirs[spot.key])
+            found[s.key] = _as_port(mine, spot.value, laid), theirs[spot.key]
     return found
 
 
 def _marked(
     pairs: list[Pair],
-    judged: dict[Any, float],
-    alone: dict[Any, bool],
+    free: dict[Any, np.ndarray],
+    alone: set[Any],
+    unknown: bool,
     cotangents: dict[Any, tuple[np.ndarray, np.ndarray]],
+    narrow: dict[str, np.ndarray],
     rule: Rule,
     agrees: bool,
 ) -> list[Tap]:
     taps = []
-    agreed_later = False
-    for s, spot, laid, how in reversed(pairs):
-        if spot is None or laid is None:
-            taps.append(Tap(s.names[0], "", "", np.nan, np.nan, False, False, None))
+    for i, pair in enumerate(pairs):
+        s, spot = pair.original, pair.spot
+        name = s.names[0]
+        # a layer that the port does not have as such: nothing is near, or what follows agrees
+        missing = pair.how == "nearest" and pair.ratio > 1 and s.key not in alone
+        missing = missing and (
+            agrees or pair.distance >= NEAR or any(p.ratio <= 1 for p in pairs[i + 1 :])
+        )
+        if spot is None or missing:
+            taps.append(Tap(name, "", "", np.nan, np.nan, False, False, None))
             continue
-        parts = judged[s.key] > 1
-        far = _relative(s.value, laid)
-        # a layer that the port does not have as such: what follows agrees all the same
-        if parts and how == "nearest" and (agrees or agreed_later):
-            taps.append(Tap(s.names[0], "", "", np.nan, np.nan, False, False, None))
-            continue
-        agreed_later = agreed_later or not parts
-        mine, theirs = cotangents.get(s.key, (None, None))
+        mine = pair.as_port()
+        made = free[spot.key]  # not fed by the original
+        parts = excess(mine, made, _error(narrow, s), rule) > 1
+        own = None if unknown and s.key not in alone else s.key in alone
         back, parts_back = np.nan, False
-        if mine is not None and theirs is not None:
-            back = _relative(mine, theirs)
-            scale = float(np.max(np.abs(mine), initial=0))
-            parts_back = excess(mine, theirs, rule.low * scale, rule) > 1
+        if s.key in cotangents:
+            ours, theirs = cotangents[s.key]
+            back = _relative(ours, theirs)
+            scale = float(np.max(np.abs(ours), initial=0))
+            parts_back = excess(ours, theirs, rule.low * scale, rule) > 1
         partner = next(iter(spot.names), "")
-        partner = " ".join(filter(None, (partner, f"({spot.where})" if partner else spot.where)))
-        if spot.where in spot.names:
-            partner = spot.where
-        taps.append(Tap(s.names[0], partner, how, far, back, parts, parts_back, alone.get(s.key)))
-    taps.reverse()
+        if spot.where not in spot.names:
+            partner = f"{partner} ({spot.where})" if partner else spot.where
+        taps.append(
+            Tap(
+                name,
+                partner,
+                pair.how,
+                _relative(mine, made),
+                back,
+                parts,
+                parts_back,
+                own if parts else None,
+            )
+        )
     if not agrees:
         begins = next((i for i, t in enumerate(taps) if t.parts), None)
         if begins is None:

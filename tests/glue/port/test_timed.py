@@ -1,0 +1,83 @@
+"""One's own functions timed: agreement first, every call waited for, in turn."""
+
+import time
+from typing import Any
+
+import numpy as np
+import pytest
+
+import triptych
+from triptych.port import timed
+
+torch = pytest.importorskip("torch")
+jax = pytest.importorskip("jax")
+jnp = pytest.importorskip("jax.numpy")
+
+X = np.random.default_rng(0).normal(size=(3, 3)).astype(np.float32)
+
+
+def slow(x: Any) -> Any:
+    time.sleep(0.004)
+    return torch.tanh(x)
+
+
+def test_times_in_turn_with_the_ratio_of_neighbours() -> None:
+    found = triptych.time(X, torch={"one": slow, "two": torch.tanh}, budget=0.05)
+    one, two = found.rows
+    assert [one.label, two.label] == ["one", "two"]
+    assert len(one.seconds) == len(two.seconds) >= timed.FEWEST
+    assert one.median >= 0.004
+    assert one.first >= 0.004
+    low, ratio, high = found.ratio("two")
+    assert low <= ratio <= high
+    assert ratio < 1
+    assert found.ratio("one") == (1, 1, 1)
+    assert "times one" in str(found)
+    assert "rounds in turn" in str(found)
+
+
+def test_no_time_for_what_disagrees() -> None:
+    calls = []
+
+    def counted(x: Any) -> Any:
+        calls.append(1)
+        return np.sin(x)
+
+    with pytest.raises(triptych.DisagreementError, match="output, numpy against torch"):
+        triptych.time(X, torch=torch.tanh, numpy=counted)
+    assert len(calls) == 2  # in both precisions, to compare, and not once to time
+
+
+def test_the_work_is_waited_for() -> None:
+    """A matrix product takes longer than its dispatch: the clock of dispatch shows less."""
+    x = np.ones((700, 700), np.float32) / 700
+    work = jax.jit(lambda x: x @ x @ x @ x)
+    found = triptych.time(x, torch=lambda x: x @ x @ x @ x, jax=work, budget=0.1, gradients=False)
+    placed = jnp.asarray(x)
+    dispatched = []
+    for _ in range(9):
+        start = time.perf_counter()
+        made = work(placed)
+        dispatched.append(time.perf_counter() - start)
+        made.block_until_ready()
+    jax_row = found.rows[1]
+    assert jax_row.first > jax_row.median  # compilation stands apart
+    assert jax_row.median > 2 * float(np.median(dispatched))
+
+
+def test_what_compiles_at_every_call_is_refused() -> None:
+    def fresh(x: Any) -> Any:
+        return jax.jit(lambda x: jnp.tanh(x) + 0)(x)
+
+    with pytest.raises(ValueError, match="jax compiles at every call"):
+        triptych.time(X, torch=torch.tanh, jax=fresh, gradients=False, float64=False)
+    with pytest.raises(ValueError, match="budget must be above 0"):
+        triptych.time(X, torch=[torch.tanh, torch.tanh], budget=0)
+
+
+def test_a_clock_that_does_not_wait_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(timed, "_wait", lambda result: [result])
+    x = np.ones((900, 900), np.float32)
+    work = jax.jit(lambda x: x @ x @ x @ x @ x)
+    with pytest.raises(AssertionError):
+        triptych.time(x, jax=[work, work], gradients=False, float64=False)
