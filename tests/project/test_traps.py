@@ -27,7 +27,7 @@ def marked(trap: Any) -> Any:
 
 
 @pytest.mark.parametrize("column", traps.COLUMNS)
-@pytest.mark.parametrize("trap", map(marked, traps.load()))
+@pytest.mark.parametrize("trap", [*map(marked, traps.load())])
 def test_every_line_gives_what_stands_behind_it(trap: Any, column: str) -> None:
     if not traps.judged_here(trap):
         pytest.skip(f"what holds on {trap.machine} only")

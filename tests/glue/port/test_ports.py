@@ -32,7 +32,7 @@ def _quiet() -> Any:
         yield
 
 
-@pytest.mark.parametrize("make", map(marked, ports.FAMILIES))
+@pytest.mark.parametrize("make", [*map(marked, ports.FAMILIES)])
 def test_every_port_gets_its_verdict_and_its_hint(make: Any) -> None:
     family = make()
     if family.right:

@@ -48,21 +48,14 @@ def test_no_time_for_what_disagrees() -> None:
     assert len(calls) == 2  # in both precisions, to compare, and not once to time
 
 
-def test_the_work_is_waited_for() -> None:
-    """A matrix product takes longer than its dispatch: the clock of dispatch shows less."""
-    x = np.ones((700, 700), np.float32) / 700
-    work = jax.jit(lambda x: x @ x @ x @ x)
-    found = triptych.time(x, torch=lambda x: x @ x @ x @ x, jax=work, budget=0.1, gradients=False)
-    placed = jnp.asarray(x)
-    dispatched = []
-    for _ in range(9):
-        start = time.perf_counter()
-        made = work(placed)
-        dispatched.append(time.perf_counter() - start)
-        made.block_until_ready()
-    jax_row = found.rows[1]
-    assert jax_row.first > jax_row.median  # compilation stands apart
-    assert jax_row.median > 2 * float(np.median(dispatched))
+def test_the_work_is_waited_for_and_compilation_stands_apart() -> None:
+    x = np.ones((600, 600), np.float32) / 600
+    work = jax.jit(lambda x: {"y": [x @ x @ x @ x]})
+    made = work(jnp.asarray(x))
+    (leaf,) = timed._wait(made)
+    assert leaf.is_ready()
+    found = triptych.time(x, jax=[work, jax.jit(lambda x: {"y": [x @ x @ x @ x + 0]})], budget=0.05)
+    assert found.rows[1].first > found.rows[1].median
 
 
 def test_what_compiles_at_every_call_is_refused() -> None:
