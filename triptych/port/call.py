@@ -173,10 +173,19 @@ def prepared(
     numpy_argnums: int | tuple[int, ...] | None = None,
 ) -> tuple[Report, list[Side], Call]:
     """The report of `compare`, the functions, and what they are called with."""
-    sides = _sides(arguments, torch, jax, numpy)
     for name, number in (("bound", bound), ("absolute", absolute)):
         _check_number(name, number)
-    call = _call(sides, arguments, dict(kwargs or {}), fixed, gradients, state, numpy_argnums)
+    sides, call = called(
+        *arguments,
+        torch=torch,
+        jax=jax,
+        numpy=numpy,
+        kwargs=kwargs,
+        fixed=fixed,
+        gradients=gradients,
+        state=state,
+        numpy_argnums=numpy_argnums,
+    )
     call = call._replace(taps=_tap_names(sides, taps))
     comparison = _Comparison(sides, call, ignore, bound, absolute, gradients)
     report = comparison.report(float64 and bound is None, taps)
@@ -199,6 +208,24 @@ def _weighed(report: Report, sides: list[Side], call: Call, given: Any) -> Repor
         if not row.right
     ]
     return dataclasses.replace(report, weights=tuple(rows), entries=(*wrong, *report.entries))
+
+
+def called(
+    *arguments: Any,
+    torch: Functions = None,
+    jax: Functions = None,
+    numpy: Functions = None,
+    kwargs: Mapping[str, Any] | None = None,
+    fixed: Sequence[str | int] | str = (),
+    gradients: bool = True,
+    state: bool | None = None,
+    numpy_argnums: int | tuple[int, ...] | None = None,
+    **_: Any,
+) -> tuple[list[Side], Call]:
+    """The functions, and what they are called with."""
+    sides = _sides(arguments, torch, jax, numpy)
+    more = dict(kwargs or {})
+    return sides, _call(sides, arguments, more, fixed, gradients, state, numpy_argnums)
 
 
 class _Comparison:

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from triptych.port.call import Functions, prepared
+from triptych.port.call import Functions, called, prepared
 from triptych.port.sides import Call, Side, functional, is_module, takes_params, x64
 from triptych.port.values import is_jax, is_torch, to_jax, to_torch, walk
 from triptych.timing.clock import compilations, unfinished
@@ -116,14 +116,14 @@ def time(
     """
     if not budget > 0:
         raise ValueError(f"time: budget must be above 0, got {budget}")
-    report, sides, call = prepared(
-        *arguments, torch=torch, jax=jax, numpy=numpy, kwargs=kwargs, **options
-    )
-    report.raise_if_apart()
+    given: dict[str, Any] = {"torch": torch, "jax": jax, "numpy": numpy, "kwargs": kwargs}
+    sides, call = called(*arguments, **given, **options)
     double = any(a.dtype.name in ("float64", "complex128") for a in call.given.values())
     with x64(double and any(side.framework == "jax" for side in sides)):
         runs = [_ready(side, call) for side in sides]
-        firsts = [_once(run) for run in runs]
+        firsts = [_once(run) for run in runs]  # before the comparison, which would compile as well
+    prepared(*arguments, **given, **options)[0].raise_if_apart()
+    with x64(double and any(side.framework == "jax" for side in sides)):
         took = [_warm(side.label, run) for side, run in zip(sides, runs, strict=True)]
         rounds = min(MOST, max(FEWEST, round(budget / max(sum(took), 1e-9))))
         before = compilations()

@@ -45,7 +45,7 @@ def test_no_time_for_what_disagrees() -> None:
 
     with pytest.raises(triptych.DisagreementError, match="output, numpy against torch"):
         triptych.time(X, torch=torch.tanh, numpy=counted)
-    assert len(calls) == 2  # in both precisions, to compare, and not once to time
+    assert len(calls) == 3  # the first call, and in both precisions to compare: none in the rounds
 
 
 def test_the_work_is_waited_for_and_compilation_stands_apart() -> None:
@@ -54,8 +54,17 @@ def test_the_work_is_waited_for_and_compilation_stands_apart() -> None:
     made = work(jnp.asarray(x))
     (leaf,) = timed._wait(made)
     assert leaf.is_ready()
-    found = triptych.time(x, jax=[work, jax.jit(lambda x: {"y": [x @ x @ x @ x + 0]})], budget=0.05)
-    assert found.rows[1].first > found.rows[1].median
+
+    def second(x: Any) -> Any:
+        made.append(1)  # once, while it is traced
+        time.sleep(0.5)
+        return jnp.tanh(x)
+
+    made = []
+    found = triptych.time(X, jax=[jnp.tanh, jax.jit(second)], budget=0.01, gradients=False)
+    assert found.rows[1].first > 0.5  # compiling stands in the first call
+    assert found.rows[1].median < 0.5
+    assert made
 
 
 def test_what_compiles_at_every_call_is_refused() -> None:
