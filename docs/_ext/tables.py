@@ -351,7 +351,8 @@ class Traps(_Shown):
                 f'<script defer src="{self.up}_static/traps.js"></script>'
             )
         ]
-        for name, title in traps.GROUPS.items():
+        used = {trap.group for trap in traps.load()}
+        for name, title in ((name, title) for name, title in traps.GROUPS.items() if name in used):
             group = nodes.section(ids=[f"group-{name}"], names=[f"group-{name}"])
             group += nodes.title(title, title)
             group += self._entries(name)

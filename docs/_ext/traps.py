@@ -37,6 +37,7 @@ GROUPS = {
     "optimisers": "Optimisers",
     "random": "Random numbers",
     "timing": "Timing",
+    "others": "Others",
     "agrees": "What agrees: no need to worry",
 }
 """The parts of the page, in order; in the last one every framework gives the same."""
@@ -73,13 +74,14 @@ def load(text: str | None = None) -> tuple[Trap, ...]:
     found: list[Trap] = []
     for entry in tomllib.loads(text or FILE.read_text(encoding="utf-8"))["trap"]:
         name = entry.get("id", "?")
-        for key in ("id", "group", "title", "why", "at"):
+        for key in ("id", "title", "why", "at"):
             if key not in entry:
                 raise TrapError(f"traps.toml: {name}: {key} is missing")
         if name in [trap.id for trap in found]:
             raise TrapError(f"traps.toml: {name}: stands there twice")
-        if entry["group"] not in GROUPS:
-            raise TrapError(f"traps.toml: {name}: no group {entry['group']}")
+        group = entry.get("group", "others")
+        if group not in GROUPS:
+            raise TrapError(f"traps.toml: {name}: no group {group}")
         for place in entry["at"]:
             concept, _, function = place.partition(".")
             try:
@@ -98,7 +100,7 @@ def load(text: str | None = None) -> tuple[Trap, ...]:
         found.append(
             Trap(
                 name,
-                entry["group"],
+                group,
                 entry["title"],
                 entry["why"],
                 tuple(entry["at"]),
