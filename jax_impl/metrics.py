@@ -124,7 +124,7 @@ def calibration_error(
     *,
     bins: Count,
 ) -> Float[Array, ""]:
-    """sum_b n_b / n |accuracy_b - confidence_b|: how far confidence is from truth, on average.
+    """sum_b n_b / n abs(accuracy_b - confidence_b): how far confidence is from truth.
 
     Args: as for `reliability`.
 
