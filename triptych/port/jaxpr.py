@@ -190,6 +190,8 @@ def evaluate(
         widened: the dtypes that are to be float64 wherever the program says them.
     """
     values = dict(found.constants)
+    if "float32" in widened:
+        values = {slot: _restored(value) for slot, value in values.items()}
     values.update(zip(found.arguments, arguments, strict=True))
     for step in found.steps:
         given = [values[slot] for slot in step.ins]
@@ -201,6 +203,28 @@ def evaluate(
         for slot, value in zip(step.outs, made, strict=True):
             values[slot] = visit(slot, value)
     return [values[slot] for slot in found.results]
+
+
+def _restored(value: Any) -> Any:
+    """A constant as it was before a cast to float32 rounded it: the plainest number that rounds so.
+
+    It differs by less than a rounding of the constant, so no other mistake can hide in it.
+    """
+    if _dtype(value) != "float32" or getattr(value, "size", 0) != 1:
+        return value
+    single = np.float32(np.asarray(value).reshape(()))
+    number = float(single)
+    if not np.isfinite(single) or number == round(number):
+        return value
+    sign, size = (-1.0, -number) if number < 0 else (1.0, number)
+    for q in range(1, 1025):  # fractions, and roots of fractions: sqrt(1/2), 1 / sqrt(d)
+        for plain in (round(size * q) / q, (round(size**2 * q) / q) ** 0.5):
+            if plain and np.float32(sign * plain) == single:
+                return np.full(np.shape(value), sign * plain)
+    for power in (2 / np.pi, np.pi, 2 * np.pi, 1 / (2 * np.pi)):
+        if np.float32(sign * power**0.5) == single:
+            return np.full(np.shape(value), sign * power**0.5)
+    return np.full(np.shape(value), float(str(single)))
 
 
 def _bind(equation: Any, values: list[Any], widened: frozenset[str]) -> list[Any]:

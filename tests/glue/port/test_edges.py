@@ -82,3 +82,23 @@ def test_the_gradient_of_every_output_counts(wrong: int) -> None:
     assert gradient.verdict == "mistake"
     report = compare(x, torch=lambda x: (x * 2, x**2), jax=lambda x: (x * 2, x**2))
     assert all(entry.verdict != "mistake" for entry in report.entries)
+
+
+def test_a_constant_that_a_cast_rounded_is_no_mistake(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A Flax module with a dtype casts inside, and its constants are rounded with it."""
+    torch, jax = pytest.importorskip("torch"), pytest.importorskip("jax")
+    x = np.linspace(-2, 2, 7, dtype=np.float32)
+
+    def verdict(approximate: bool) -> str:
+        def port(x: Any) -> Any:
+            return jax.nn.gelu(x.astype(np.float32), approximate=approximate) * 0.1
+
+        report = compare(
+            x, torch=lambda x: torch.nn.functional.gelu(x) * 0.1, jax=port, gradients=False
+        )
+        return report.verdict
+
+    assert verdict(approximate=False) == "rounding"
+    assert verdict(approximate=True) == "mistake"
+    monkeypatch.setattr("triptych.port.jaxpr._restored", lambda value: value)
+    assert verdict(approximate=False) == "mistake"
