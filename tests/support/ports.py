@@ -899,7 +899,7 @@ def table(found: list[Row]) -> str:
     ]
     for r in found:
         margin = "in shape, NaN or 0" if r.margin == math.inf else f"{r.margin:.1g}"
-        hint = ", ".join(f"[{h}](traps.md#{h})" for h in r.hints)
+        hint = ", ".join(f'<a href="traps.html#{h}">{h}</a>' for h in r.hints)
         name = r.port if r.right else f"{r.port} (wrong)"
         lines.append(f"| {r.family} | {name} | {r.verdict} | {margin} | {hint} |")
     return "\n".join(lines)

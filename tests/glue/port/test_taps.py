@@ -69,6 +69,7 @@ def planted() -> Any:
     return of(functools.partial(port, bad=1), taps=True)
 
 
+@pytest.mark.slow
 def test_a_planted_activation_is_named(planted: Any) -> None:
     tap = begins(planted)
     assert tap.name == "1.act"
@@ -342,6 +343,7 @@ def test_weights_come_first() -> None:
     assert of(named).first().words.startswith("other values, up to 1 apart")
 
 
+@pytest.mark.slow
 def test_the_error_says_where(planted: Any) -> None:
     with pytest.raises(DisagreementError, match=r"1\.act = mul at .*<-- here it begins"):
         planted.raise_if_apart()
