@@ -78,6 +78,8 @@ def run(
 
     It runs in this process, where the frameworks are imported already.
     """
+    # for the plugin this is no worker of a run in several processes, which it would not time
+    monkeypatch.delenv("PYTEST_XDIST_WORKER", raising=False)
     monkeypatch.setenv("TRIPTYCH_THREADS", "1")  # the threads are told: no new process
     monkeypatch.setattr(os, "execve", lambda *_: pytest.fail("a new process"))
     monkeypatch.setattr(limits, "limits", lambda *_: [])

@@ -461,8 +461,9 @@ class _Tail:
 
     def drain(self, stream: IO[bytes]) -> None:
         """Read to the end."""
-        for chunk in iter(lambda: stream.read(65536), b""):
-            self.kept = (self.kept + chunk)[-2000:]
+        with stream:
+            for chunk in iter(lambda: stream.read(65536), b""):
+                self.kept = (self.kept + chunk)[-2000:]
 
     def last(self) -> str:
         """The last line."""
