@@ -51,6 +51,7 @@ def session_of(config: pytest.Config) -> Session:
     if SESSION not in config.stash:
         threads = config.getoption("--threads") or machine.usable_cores()
         config.stash[SESSION] = Session(threads, config.getoption("--budget"))
+        config.add_cleanup(config.stash[SESSION].kept.cleanup)
         if config.getoption("--deterministic"):
             import torch
 
@@ -188,8 +189,6 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> Iterator[N
     if SESSION in stash and stash[SESSION].outcomes:
         _last_limits(session.config, cut_short=exitstatus == pytest.ExitCode.INTERRUPTED)
     yield
-    if SESSION in stash:
-        stash[SESSION].kept.cleanup()
     if SESSION in stash and (status := stash[SESSION].exit) is not None:
         session.exitstatus = status
 

@@ -104,7 +104,8 @@ def run(
 
     def started(*arguments: str) -> Ran:
         sys.modules.pop("bench_stub", None)
-        command = ["--benchmark-only", "--threads=1", "-s", "-p", "no:cacheprovider", *arguments]
+        command = ["--benchmark-only", "--threads=1", "-s", "-p", "no:cacheprovider"]
+        command += ["-W", "default", *arguments]
         capsys.readouterr()
         status = int(pytest.main([*command, "bench_stub.py"], plugins=[options, rows, Seat()]))
         return Ran(status, *capsys.readouterr())

@@ -66,7 +66,11 @@ CALLS: dict[str, tuple[str, str, dict[str, Any]]] = {
         "fit",
         {"params": LINE, "x": POINTS, "t": POINTS, "learning_rate": 0.1, "steps": 2},
     ),
-    "least squares": ("linear_regression", "least_squares", {"x": np.arange(3, dtype=F)[:, None], "t": POINTS}),
+    "least squares": (
+        "linear_regression",
+        "least_squares",
+        {"x": np.arange(3, dtype=F)[:, None], "t": POINTS},
+    ),
     "train": (
         "linear_layer",
         "fit",
