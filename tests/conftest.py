@@ -5,6 +5,7 @@ import os
 import pickle
 from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,9 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.update(repeatable())
 os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
 
+SLOW = {f"tests/{name}" for name in (Path(__file__).parent / "slow.txt").read_text().splitlines()}
+"""Tests that take more than half a second by themselves, most of it in a compiler: they run with the slow
+ones, so that a plain run takes two minutes."""
 ROWS = pytest.StashKey[list[Row]]()
 REMARKS = pytest.StashKey[list[str]]()
 
@@ -152,15 +156,20 @@ def agree(request: pytest.FixtureRequest) -> Agree:
 
 
 @pytest.hookimpl(tryfirst=True)  # before "not slow" is looked at
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     # PyTorch's own forward mode and compiler use its deprecated torch.jit. With -W error that would
     # fail our tests for a warning that is not ours.
     known = pytest.mark.filterwarnings("ignore:.torch.jit.script(_method)?. is:DeprecationWarning")
     for item in items:
         item.add_marker(known)
         words = set(item.name.partition("[")[2].rstrip("]").split("-"))
-        if any(words >= set(mark.args) for mark in item.iter_markers("slow_in")):
+        named = any(words >= set(mark.args) for mark in item.iter_markers("slow_in"))
+        if named or item.nodeid in SLOW:
             item.add_marker(pytest.mark.slow)
+    whole = config.args_source == pytest.Config.ArgsSource.TESTPATHS
+    if whole and config.getoption("--require-all"):
+        if gone := SLOW - {item.nodeid for item in items}:
+            raise pytest.UsageError(f"tests/slow.txt has tests that do not exist: {sorted(gone)}")
         if "agree" in getattr(item, "fixturenames", ()):
             item.keywords["agree"] = True  # so that a skip is known for a gap in the table
 
