@@ -26,8 +26,8 @@ os.environ.update(repeatable())
 os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
 
 SLOW = {f"tests/{name}" for name in (Path(__file__).parent / "slow.txt").read_text().splitlines()}
-"""Tests that take more than half a second by themselves, most of it in a compiler: they run with the slow
-ones, so that a plain run takes two minutes."""
+"""Tests that take half a second each, most of it in a compiler: they run with the slow ones,
+so that a plain run takes two minutes."""
 ROWS = pytest.StashKey[list[Row]]()
 REMARKS = pytest.StashKey[list[str]]()
 
