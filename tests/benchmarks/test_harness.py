@@ -31,6 +31,7 @@ from benchmarks.cases import Case, InvalidRow, Target
 from triptych import forms
 from triptych.column import Column, missing
 from triptych.names import COLUMNS
+from triptych.timing import clock
 
 ROOT = Path(__file__).resolve().parents[2]
 MODULES = (bench_classifier, bench_gradients, bench_linear_regression)
@@ -107,8 +108,8 @@ def test_unfinished_looks_into_every_corner() -> None:
             return self.ready
 
     done, pending = Pending(True), Pending(False)
-    assert harness.unfinished(({"a": [done, pending]}, 1.0))
-    assert not harness.unfinished(({"a": [done, done]}, np.ones(3)))
+    assert clock.unfinished(({"a": [done, pending]}, 1.0))
+    assert not clock.unfinished(({"a": [done, done]}, np.ones(3)))
 
 
 # a planted wrong result
