@@ -37,7 +37,7 @@ COVERED = {
     ),
     "How the engine behaves": (
         "A-accumulate A-reset D-accumulate A-vjp A-retain A-untracked A-nograd C-nograd "
-        "D-nograd E-leaf E-graph D-infer C-leaf A-grad C-grad E-grad E-steepest"
+        "D-nograd E-leaf E-graph D-infer E-zero-grad C-leaf A-grad C-grad E-grad E-steepest"
     ),
     "Define-by-run and define-then-run": "A-run A-flow",
     "A linear layer by hand": (
