@@ -1,7 +1,9 @@
 """Figures that are no rows of the timing report: `python benchmarks/figures.py`.
 
 The import time of numpy_ref beside numpy's, and the peak memory of ten full-batch steps on a
-million rows in each column; each in a process of its own, on all cores.
+million rows in each column; each in a process of its own, on all cores. Then a forward pass of
+PyTorch's classifier that is recorded, beside one that is not: document D recommends the latter for
+inference.
 """
 
 import importlib
@@ -10,7 +12,9 @@ import platform
 import statistics
 import subprocess
 import sys
+import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -28,6 +32,13 @@ def main() -> None:
         code = f"import figures; print(figures.memory({column!r}))"
         peak = int(_python(code))
         print(f"ten steps on {ROWS:_} rows, {column}: {peak / 1e9:.2f} GB beyond the imports")
+    for rows in (5, 1000, ROWS):
+        ratios = {name: recorded_beside(name, rows) for name in ("no_grad", "inference_mode")}
+        told = ", ".join(
+            f"{middle:.2f} times as long as in {name} ({low:.2f} to {high:.2f})"
+            for name, (low, middle, high) in ratios.items()
+        )
+        print(f"forward of {rows:_} rows, recorded: {told}; {kept_bytes(rows):_} bytes kept")
 
 
 def import_seconds(module: str) -> list[float]:
@@ -58,6 +69,62 @@ def memory(column: str) -> int:
     rows = boundary.from_numpy(data.batches(ROWS, ROWS, 10))
     boundary.synchronize(classifier.fit(start, x, t, rows, optimizer="sgd", learning_rate=0.1))
     return _peak() - before
+
+
+def _forward(rows: int) -> tuple[Any, Any]:
+    """PyTorch's classifier and so many rows for it."""
+    import torch
+
+    from torch_impl.classifier import SimpleNet
+
+    torch.manual_seed(0)
+    return SimpleNet(4, 16, 8, 3), torch.randn(rows, 4)
+
+
+def recorded_beside(mode: str, rows: int) -> tuple[float, float, float]:
+    """How many times as long a recorded forward pass takes: quartiles of rounds in turn.
+
+    Args:
+        mode: "no_grad" or "inference_mode" of torch.
+        rows: in the batch.
+    """
+    import torch
+
+    network, x = _forward(rows)
+    calls = max(1, 20_000 // rows)
+
+    def seconds() -> float:
+        start = time.perf_counter()
+        for _ in range(calls):
+            network(x)
+        return (time.perf_counter() - start) / calls
+
+    ratios = []
+    for _ in range(ROUNDS + 1):
+        recorded = seconds()
+        with getattr(torch, mode)():
+            ratios.append(recorded / seconds())
+    low, middle, high = statistics.quantiles(ratios[1:])  # the first round warms up
+    return low, middle, high
+
+
+def kept_bytes(rows: int, *, recorded: bool = True) -> int:
+    """Bytes that a forward pass keeps for the backward pass, beyond its input and parameters."""
+    import torch
+
+    network, x = _forward(rows)
+    own = {t.untyped_storage().data_ptr() for t in (x, *network.parameters())}
+    kept: dict[int, int] = {}
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        storage = tensor.untyped_storage()
+        kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    hooks = torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor)
+    with hooks, torch.set_grad_enabled(recorded):
+        network(x)
+    return sum(size for place, size in kept.items() if place not in own)
 
 
 def _peak() -> int:
