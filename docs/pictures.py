@@ -127,6 +127,47 @@ def three_points() -> Callable[[Theme], Figure]:
     return draw
 
 
+def steepest() -> Callable[[Theme], Figure]:
+    """How fast y = w x + b grows in every direction of (w, b): fastest along the gradient."""
+    turns = np.radians(np.arange(0, 361, 5))
+    x, w, b = map(np.array, (5.0, 2.0, 1.0))
+    steps = [(np.array(np.cos(turn)), np.array(np.sin(turn))) for turn in turns]
+    found: dict[str, list[np.ndarray]] = {name: [] for name in COLUMNS}
+    for step in steps:
+        grown = in_each("float64", "mechanics", "total_differential", x, w, b, *step)
+        for name, value in grown.items():
+            found[name].append(value)
+    _, grads = Column("numpy_ref").call("gradients", "affine", x, w, b)
+    gradient = np.array([grads["w"], grads["b"]])
+
+    def draw(theme: Theme) -> Figure:
+        figure, (left, right) = _two()
+        across, up = np.meshgrid([-6, 6], [-6, 6])
+        height = gradient[0] * across + gradient[1] * up
+        left.contour(across, up, height, 12, colors=theme["faint"], linestyles="solid")
+        arrow = {"arrowstyle": "-|>", "color": theme["accent"], "lw": 2}
+        left.annotate("", gradient, (0, 0), arrowprops=arrow)
+        left.annotate("gradient (5, 1)", gradient, (0, 10), textcoords="offset points", ha="center")
+        left.set_aspect("equal")
+        left.set_title("lines of equal y = w x + b, x = 5")
+        left.set_xlabel("change of w")
+        left.set_ylabel("change of b")
+        for (name, curve), color, (width, dashes, alpha) in zip(
+            found.items(), theme["columns"], STYLES, strict=True
+        ):
+            style = {"color": color, "lw": width, "ls": dashes, "alpha": alpha}
+            right.plot(np.degrees(turns), curve, label=DISPLAY_NAMES[name], **style)
+        right.axvline(np.degrees(np.arctan2(*gradient[::-1])), color=theme["accent"], lw=1)
+        right.set_title(f"steepest: {np.hypot(*gradient):.3f}, along the gradient")
+        right.set_xticks(range(0, 361, 90))
+        right.set_xlabel("direction, degrees from w to b")
+        right.set_ylabel("growth of y by step")
+        right.legend()
+        return figure
+
+    return draw
+
+
 def activations() -> Callable[[Theme], Figure]:
     """Each activation function and its slope."""
     x = np.linspace(-6, 6, 1201)
@@ -377,6 +418,7 @@ def parting() -> Callable[[Theme], Figure]:
 PICTURES: Mapping[str, Callable[[], Callable[[Theme], Figure]]] = {
     "noisy-line": noisy_line,
     "three-points": three_points,
+    "steepest": steepest,
     "activations": activations,
     "nonlinear": nonlinear,
     "network": network,
