@@ -138,7 +138,7 @@ def steepest() -> Callable[[Theme], Figure]:
         for name, value in grown.items():
             found[name].append(value)
     _, grads = Column("numpy_ref").call("gradients", "affine", x, w, b)
-    gradient = np.array([grads["w"], grads["b"]])
+    gradient = float(grads["w"]), float(grads["b"])
 
     def draw(theme: Theme) -> Figure:
         figure, (left, right) = _two()
