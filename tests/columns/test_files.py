@@ -53,12 +53,14 @@ def save():
         if way == "at a line":
             os._exit(0)  # every line has had its turn
 
+# each writer starts JAX anew: a process with JAX's threads must not fork
+window = 0.3 if column == "jax_impl" else 0.02
 for kill in range(1, kills + 1):
     pid = os.fork()
     if pid == 0:
         save()
     if way == "at random":
-        time.sleep(drawn.uniform(0, 0.02))
+        time.sleep(drawn.uniform(0, window))
         os.kill(pid, signal.SIGKILL)
     _, status = os.waitpid(pid, 0)
     print(os.waitstatus_to_exitcode(status), flush=True)
@@ -71,20 +73,19 @@ def killed(column: Any, path: Path, kills: int, way: str) -> list[int]:
     from numpy_ref import parameters
 
     parameters.save(path, {"w": OLD})
-    process = subprocess.Popen(
-        [sys.executable, "-c", SAVER, column.name, str(path), str(kills), way],
-        cwd=ROOT, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-    )  # fmt: skip
-    assert process.stdin
-    assert process.stdout
+    command = [sys.executable, "-c", SAVER, column.name, str(path), str(kills), way]
+    pipe = subprocess.PIPE
     ended = []
-    for line in process.stdout:
-        ended.append(int(line))
-        (found,) = parameters.load(path).values()
-        assert np.array_equal(found, OLD) or np.array_equal(found, NEW), f"kill {len(ended)}"
-        process.stdin.write("\n")
-        process.stdin.flush()
-    assert process.wait() == 0
+    with subprocess.Popen(command, cwd=ROOT, text=True, stdin=pipe, stdout=pipe) as process:
+        assert process.stdin
+        assert process.stdout
+        for line in process.stdout:
+            ended.append(int(line))
+            (found,) = parameters.load(path).values()
+            assert np.array_equal(found, OLD) or np.array_equal(found, NEW), f"kill {len(ended)}"
+            process.stdin.write("\n")
+            process.stdin.flush()
+    assert process.returncode == 0
     assert len(ended) == kills
     return ended
 
