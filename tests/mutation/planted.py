@@ -133,6 +133,7 @@ def noticed(mistake: Mistake, root: Path) -> str:
     path.write_text(mistake.source, encoding="utf-8")
     command = [sys.executable, "-m", "pytest", "-x", "-q", "-n0", "-p", "no:cacheprovider"]
     settings = {"PYTHONDONTWRITEBYTECODE": "1", "OMP_NUM_THREADS": "1", "COLUMNS": "999"}
+    settings["TRIPTYCH_PLANTED"] = "1"  # the tests of slow.txt too
     try:
         done = subprocess.run(
             [*command, "--tb=no", *mistake.tests], cwd=root, env=os.environ | settings,
