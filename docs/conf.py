@@ -95,11 +95,12 @@ def setup(app: Sphinx) -> None:
 
 
 def reachable(app: Sphinx, page: str, template: str, context: dict[str, Any], _: object) -> None:
-    """Give captions of the navigation a level, and let the keyboard scroll wide tables."""
+    """Give captions of the navigation a level, and let the keyboard scroll what is wide."""
     tree = context.get("furo_navigation_tree", "")
     context["furo_navigation_tree"] = tree.replace(
         'role="heading"', 'role="heading" aria-level="2"'
     )
-    context["body"] = context.get("body", "").replace(
+    body = context.get("body", "").replace("<pre>", '<pre tabindex="0">')
+    context["body"] = body.replace(
         '<div class="table-wrapper', '<div tabindex="0" class="table-wrapper'
     )
