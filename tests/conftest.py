@@ -162,16 +162,16 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     known = pytest.mark.filterwarnings("ignore:.torch.jit.script(_method)?. is:DeprecationWarning")
     for item in items:
         item.add_marker(known)
+        if "agree" in getattr(item, "fixturenames", ()):
+            item.keywords["agree"] = True  # so that a skip is known for a gap in the table
         words = set(item.name.partition("[")[2].rstrip("]").split("-"))
         named = any(words >= set(mark.args) for mark in item.iter_markers("slow_in"))
         if "TRIPTYCH_PLANTED" not in os.environ and (named or item.nodeid in SLOW):
             item.add_marker(pytest.mark.slow)
     whole = config.args_source == pytest.Config.ArgsSource.TESTPATHS
-    if whole and config.getoption("--require-all"):
-        if gone := SLOW - {item.nodeid for item in items}:
-            raise pytest.UsageError(f"tests/slow.txt has tests that do not exist: {sorted(gone)}")
-        if "agree" in getattr(item, "fixturenames", ()):
-            item.keywords["agree"] = True  # so that a skip is known for a gap in the table
+    gone = SLOW - {item.nodeid for item in items}
+    if gone and whole and config.getoption("--require-all"):
+        raise pytest.UsageError(f"tests/slow.txt has tests that do not exist: {sorted(gone)}")
 
 
 @pytest.fixture(params=COLUMNS)

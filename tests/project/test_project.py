@@ -4,6 +4,8 @@ import argparse
 import importlib.util
 import os
 import re
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -169,3 +171,15 @@ def test_every_concept_has_its_place_on_the_pages_and_in_the_readme() -> None:
         assert f"| [{concept}](concepts/{concept}.md) | " in reading
         for column in COLUMNS:
             assert f"automodule:: {column}.{concept}\n" in read(f"docs/api/{column}.md")
+
+
+@pytest.mark.slow
+def test_the_agreement_table_names_what_was_skipped() -> None:
+    if not importlib.util.find_spec("torch") or not importlib.util.find_spec("jax"):
+        pytest.skip("the rows of the table need both frameworks")
+    command = [sys.executable, "-m", "pytest", "-n0", "-m", "slow", "tests/columns/test_bitwise.py"]
+    command += ["-k", "classifier_step_is_exact"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
+    assert done.returncode == 0, done.stdout
+    skipped = "skipped" in done.stdout.splitlines()[-1]  # on a CUDA machine nothing is
+    assert ("not run: " in done.stdout) == skipped
