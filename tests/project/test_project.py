@@ -14,6 +14,7 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from triptych.agreement import digests
 from triptych.claims import book
 from triptych.names import COLUMNS
 from triptych.source.parse import concepts
@@ -183,3 +184,10 @@ def test_the_agreement_table_names_what_was_skipped() -> None:
     assert done.returncode == 0, done.stdout
     skipped = "skipped" in done.stdout.splitlines()[-1]  # on a CUDA machine nothing is
     assert ("not run: " in done.stdout) == skipped
+
+
+@pytest.mark.parametrize("file", ["README.md", "README.ja.md", "docs/testing.md"])
+def test_the_digests_that_are_told_are_the_committed_ones(file: str) -> None:
+    told = set(re.findall(r"\b[0-9a-f]{16}\b", read(file)))
+    assert told
+    assert told <= {run.digest for run in digests.committed()[:2]}
