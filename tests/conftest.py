@@ -30,6 +30,8 @@ SLOW = {f"tests/{name}" for name in (Path(__file__).parent / "slow.txt").read_te
 so that a plain run takes two minutes; where mistakes are planted, with the others."""
 ROWS = pytest.StashKey[list[Row]]()
 REMARKS = pytest.StashKey[list[str]]()
+GONE = pytest.StashKey[set[str]]()
+"""What slow.txt names and no folder has."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -168,10 +170,15 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         named = any(words >= set(mark.args) for mark in item.iter_markers("slow_in"))
         if "TRIPTYCH_PLANTED" not in os.environ and (named or item.nodeid in SLOW):
             item.add_marker(pytest.mark.slow)
-    whole = config.args_source == pytest.Config.ArgsSource.TESTPATHS
-    gone = SLOW - {item.nodeid for item in items}
-    if gone and whole and config.getoption("--require-all"):
-        raise pytest.UsageError(f"tests/slow.txt has tests that do not exist: {sorted(gone)}")
+    config.stash[GONE] = SLOW - {item.nodeid for item in items}
+
+
+@pytest.fixture
+def gone(request: pytest.FixtureRequest) -> set[str]:
+    """The tests of slow.txt that are no more, where all tests were collected."""
+    if request.config.args_source != pytest.Config.ArgsSource.TESTPATHS:
+        pytest.skip("part of the tests was collected")
+    return request.config.stash[GONE]
 
 
 @pytest.fixture(params=COLUMNS)

@@ -262,17 +262,10 @@ def test_precision_is_that_of_the_claim(column: Any) -> None:
 # What a reader is told to run is what was run
 
 
+@pytest.mark.slow_in("torch_impl")
+@pytest.mark.slow_in("jax_impl")
 @pytest.mark.parametrize("name", [claim.id for claim in CLAIMS])
 def test_the_program_gives_the_same(
-    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    claim = book.claim(name)
-    compare(claim, "numpy_ref")
-
-
-@pytest.mark.parametrize("name", [claim.id for claim in CLAIMS][::9])
-def test_the_program_gives_the_same_in_every_column(
     name: str, column: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)

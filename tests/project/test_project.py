@@ -191,3 +191,7 @@ def test_the_digests_that_are_told_are_the_committed_ones(file: str) -> None:
     told = set(re.findall(r"\b[0-9a-f]{16}\b", read(file)))
     assert told
     assert told <= {run.digest for run in digests.committed()[:2]}
+
+
+def test_the_slow_list_names_tests(gone: set[str]) -> None:
+    assert not gone, "tests/slow.txt names tests that do not exist: under what name do they run now?"
