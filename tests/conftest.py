@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 import numpy as np
 import pytest
@@ -46,6 +47,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="store_true",
         help="every float32 number and every committed digest, rather than a part of them",
     )
+    parser.addoption(
+        "--one-in",
+        type=int,
+        default=1,
+        help="run one test in so many, drawn by --seed",
+    )
+    parser.addoption("--seed", default="", help="of --one-in; any text, such as a commit")
     parser.addoption(
         "--random-runs", type=int, default=5, help="of drawn batches, each with a seed of its own"
     )
@@ -171,6 +179,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         if "TRIPTYCH_PLANTED" not in os.environ and (named or item.nodeid in SLOW):
             item.add_marker(pytest.mark.slow)
     config.stash[GONE] = SLOW - {item.nodeid for item in items}
+    of, seed = config.getoption("--one-in"), config.getoption("--seed")
+    if of < 1:
+        raise pytest.UsageError(f"--one-in {of}: one test of none is no test")
+    drawn = {item for item in items if crc32(f"{seed} {item.nodeid}".encode()) % of == 0}
+    config.hook.pytest_deselected(items=[item for item in items if item not in drawn])
+    items[:] = [item for item in items if item in drawn]
 
 
 @pytest.fixture

@@ -194,4 +194,4 @@ def test_the_digests_that_are_told_are_the_committed_ones(file: str) -> None:
 
 
 def test_the_slow_list_names_tests(gone: set[str]) -> None:
-    assert not gone, "tests/slow.txt names tests that do not exist: under what name do they run now?"
+    assert not gone, "tests/slow.txt names tests that do not exist; what are they called now?"
