@@ -58,8 +58,9 @@ def children(value: Any) -> tuple[list[tuple[str, Any]], Callable[[list[Any]], A
 
 
 def _mapping(value: Any, entries: dict[Any, Any]) -> Any:
-    try:
-        return type(value)(entries)
+    kind = type(value)
+    try:  # the outputs of public models are both a mapping and a dataclass
+        return kind(**entries) if dataclasses.is_dataclass(kind) else kind(entries)
     except TypeError:  # a mapping that is made otherwise
         return entries
 
