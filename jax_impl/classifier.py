@@ -3,6 +3,8 @@
 JAX: the network is a pure function of a dictionary. `value_and_grad` differentiates the loss by
 every entry, and `scan` compiles the whole training loop into one program. `logits` and `loss` stay
 as they are: whoever calls them compiles them, with everything around them.
+
+params holds weights (out, in) and biases, x one row for each sample, t the class of each row.
 """
 
 from functools import partial
@@ -33,11 +35,7 @@ Params = Annotated[
 def logits(params: Params, x: Float[Array, "n features"]) -> Float[Array, "n classes"]:
     """Scores: relu(relu(x W1^T + b1) W2^T + b2) W3^T + b3, with relu(z) = max(0, z).
 
-    Args:
-        params: weights (out, in) and biases.
-        x: one row for each sample.
-
-    Source: B.
+    Source: document B.
     """
     z1 = x @ params["fc1.weight"].T + params["fc1.bias"]
     h1 = jax.nn.relu(z1)
@@ -51,9 +49,7 @@ def logits(params: Params, x: Float[Array, "n features"]) -> Float[Array, "n cla
 def probabilities(params: Params, x: Float[Array, "n features"]) -> Float[Array, "n classes"]:
     """Softmax of the logits: P_i = exp(z_i) / sum_j exp(z_j).
 
-    Args: as for `logits`.
-
-    Source: B.
+    Source: document B.
     """
     return jax.nn.softmax(logits(params, x), axis=1)
 
@@ -63,9 +59,7 @@ def probabilities(params: Params, x: Float[Array, "n features"]) -> Float[Array,
 def predict(params: Params, x: Float[Array, "n features"]) -> Int[Array, " n"]:
     """The class with the largest logit; the first of them at a tie.
 
-    Args: as for `logits`.
-
-    Source: B.
+    Source: document B.
     """
     return jnp.argmax(logits(params, x), axis=1)
 
@@ -76,12 +70,7 @@ def loss(
 ) -> Float[Array, ""]:
     """Cross-entropy: the mean over the rows of -log P_t, from the logits.
 
-    Args:
-        params: weights (out, in) and biases.
-        x: one row for each sample.
-        t: the class of each row.
-
-    Source: B, next steps.
+    Source: document B, next steps.
     """
     log_p = jax.nn.log_softmax(logits(params, x), axis=1)
     return -jnp.mean(log_p[jnp.arange(len(t)), t])
@@ -92,14 +81,9 @@ def loss(
 def loss_and_grads(
     params: Params, x: Float[Array, "n features"], t: Below[Int[Array, " n"], " classes"]
 ) -> tuple[Float[Array, ""], Params]:
-    """The loss, and its derivative by every parameter.
+    """The loss, and its derivative by every parameter, under the name of the parameter.
 
-    Args: as for `loss`.
-
-    Returns:
-        The loss, and the gradients under the names of the parameters.
-
-    Source: B, next steps.
+    Source: document B, next steps.
     """
     # forward, backward
     return jax.value_and_grad(loss)(params, x, t)
@@ -112,9 +96,7 @@ def accuracy(
 ) -> Float[Array, ""]:
     """The share of rows whose predicted class is right.
 
-    Args: as for `loss`.
-
-    Source: B.
+    Source: document B.
     """
     return jnp.mean(predict(params, x) == t, dtype=x.dtype)
 
@@ -129,12 +111,10 @@ def dropout(
     `jax.random.bernoulli(key, 1 - rate, h.shape)`, needs a key of its own for every call.
 
     Args:
-        h: activations.
         mask: True where an activation is kept; drawn beforehand, so that all columns drop the same.
         rate: the share that is dropped.
-        training: whether to drop at all.
 
-    Source: B, modes.
+    Source: document B, modes.
     """
     # 1 - rate as Python has it: inside of jit it would be rounded to 0 where little is kept
     return _kept(h, mask, 1 - rate) if training else h
@@ -160,16 +140,13 @@ def fit(
 
     Args:
         params: where to start; left as they are.
-        x: one row for each sample.
-        t: the class of each row.
         batches: the row numbers that each step sees.
-        optimizer: "sgd" or "adam".
         learning_rate: the size of a step.
 
     Returns:
         The parameters after the last update, and the loss before each one.
 
-    Source: B, next steps.
+    Source: document B, next steps.
     """
 
     def step(carry: tuple[Params, State], rows: Array) -> tuple[tuple[Params, State], Array]:

@@ -2,6 +2,8 @@
 
 NumPy: the backward pass is the chain rule on paper, one line for each forward line, in reverse.
 For a softmax followed by a cross-entropy it starts from P - onehot, which never divides.
+
+params holds weights (out, in) and biases, x one row for each sample, t the class of each row.
 """
 
 from typing import Annotated, Literal
@@ -30,11 +32,7 @@ Params = Annotated[
 def logits(params: Params, x: Float[Array, "n features"]) -> Float[Array, "n classes"]:
     """Scores: relu(relu(x W1^T + b1) W2^T + b2) W3^T + b3, with relu(z) = max(0, z).
 
-    Args:
-        params: weights (out, in) and biases.
-        x: one row for each sample.
-
-    Source: B.
+    Source: document B.
     """
     z1 = x @ params["fc1.weight"].T + params["fc1.bias"]
     h1 = np.maximum(z1, 0)
@@ -47,9 +45,7 @@ def logits(params: Params, x: Float[Array, "n features"]) -> Float[Array, "n cla
 def probabilities(params: Params, x: Float[Array, "n features"]) -> Float[Array, "n classes"]:
     """Softmax of the logits: P_i = exp(z_i) / sum_j exp(z_j).
 
-    Args: as for `logits`.
-
-    Source: B.
+    Source: document B.
     """
     z = logits(params, x)
     # a shift changes no quotient, and keeps exp from overflowing
@@ -61,9 +57,7 @@ def probabilities(params: Params, x: Float[Array, "n features"]) -> Float[Array,
 def predict(params: Params, x: Float[Array, "n features"]) -> Int[Array, " n"]:
     """The class with the largest logit; the first of them at a tie.
 
-    Args: as for `logits`.
-
-    Source: B.
+    Source: document B.
     """
     return np.argmax(logits(params, x), axis=1)
 
@@ -74,12 +68,7 @@ def loss(
 ) -> Float[Array, ""]:
     """Cross-entropy: the mean over the rows of -log P_t, from the logits.
 
-    Args:
-        params: weights (out, in) and biases.
-        x: one row for each sample.
-        t: the class of each row.
-
-    Source: B, next steps.
+    Source: document B, next steps.
     """
     log_p = _log_softmax(logits(params, x))
     return -np.mean(log_p[np.arange(len(t)), t])
@@ -89,14 +78,9 @@ def loss(
 def loss_and_grads(
     params: Params, x: Float[Array, "n features"], t: Below[Int[Array, " n"], " classes"]
 ) -> tuple[Float[Array, ""], Params]:
-    """The loss, and its derivative by every parameter.
+    """The loss, and its derivative by every parameter, under the name of the parameter.
 
-    Args: as for `loss`.
-
-    Returns:
-        The loss, and the gradients under the names of the parameters.
-
-    Source: B, next steps.
+    Source: document B, next steps.
     """
     w1, b1 = params["fc1.weight"], params["fc1.bias"]
     w2, b2 = params["fc2.weight"], params["fc2.bias"]
@@ -142,9 +126,7 @@ def accuracy(
 ) -> Float[Array, ""]:
     """The share of rows whose predicted class is right.
 
-    Args: as for `loss`.
-
-    Source: B.
+    Source: document B.
     """
     return np.mean(predict(params, x) == t, dtype=x.dtype)
 
@@ -162,12 +144,10 @@ def dropout(
     product.
 
     Args:
-        h: activations.
         mask: True where an activation is kept; drawn beforehand, so that all columns drop the same.
         rate: the share that is dropped.
-        training: whether to drop at all.
 
-    Source: B, modes.
+    Source: document B, modes.
     """
     return h * mask / (1 - rate) if training else h
 
@@ -186,16 +166,13 @@ def fit(
 
     Args:
         params: where to start; left as they are.
-        x: one row for each sample.
-        t: the class of each row.
         batches: the row numbers that each step sees.
-        optimizer: "sgd" or "adam".
         learning_rate: the size of a step.
 
     Returns:
         The parameters after the last update, and the loss before each one.
 
-    Source: B, next steps.
+    Source: document B, next steps.
     """
     state = adam_start(params) if optimizer == "adam" else {}
     losses = []

@@ -1,15 +1,20 @@
 """The three-layer classifier 4-16-8-3: forward, loss, backward, training.
 
 PyTorch: `SimpleNet` is a real `nn.Module`, which `fit` trains: `backward` fills the gradients, the
-optimiser updates in place. The other functions take the parameters as a dictionary.
+optimiser updates in place. Where the parameters are a dictionary, `functional_call` calls the same
+network with them.
+
+params holds weights (out, in) and biases, x one row for each sample, t the class of each row.
 """
 
-from typing import Annotated, Literal
+import threading
+from typing import Annotated, Any, Literal, Self
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor as Array
 from torch import nn
+from torch.func import functional_call
 from torch.nn.functional import cross_entropy
 
 from torch_impl import Below, Fraction, Positive, checked
@@ -30,7 +35,7 @@ Params = Annotated[
 class SimpleNet(nn.Module):
     """Linear, ReLU, Linear, ReLU, Linear: features in, one logit for each class out.
 
-    Source: B.
+    Source: document B.
     """
 
     def __init__(
@@ -44,13 +49,13 @@ class SimpleNet(nn.Module):
         self.output = nn.Linear(hidden2, classes)
 
     @classmethod
-    def from_params(cls, params: Params) -> "SimpleNet":
+    def from_params(cls, params: Params, **options: Any) -> Self:
         """A network with a copy of these parameters, sizes, dtype and device included."""
         hidden1, features = params["fc1.weight"].shape
         classes, hidden2 = params["output.weight"].shape
         # on the meta device nothing is stored and no random start is drawn
         with torch.device("meta"):
-            net = cls(features, hidden1, hidden2, classes)
+            net = cls(features, hidden1, hidden2, classes, **options)
         copy = {name: p.detach().clone() for name, p in params.items()}
         net.load_state_dict(copy, assign=True)
         return net
@@ -64,30 +69,31 @@ class SimpleNet(nn.Module):
         return self.output(h2)
 
 
+class _OfThread(threading.local):
+    """`functional_call` puts parameters into a network while it runs: each thread has its own."""
+
+    def __init__(self) -> None:
+        with torch.device("meta"):
+            self.net = SimpleNet()
+
+
+_of_thread = _OfThread()
+
+
 @checked
 def logits(params: Params, x: Float[Array, "n features"]) -> Float[Array, "n classes"]:
     """Scores: relu(relu(x W1^T + b1) W2^T + b2) W3^T + b3, with relu(z) = max(0, z).
 
-    Args:
-        params: weights (out, in) and biases.
-        x: one row for each sample.
-
-    Source: B.
+    Source: document B.
     """
-    z1 = x @ params["fc1.weight"].T + params["fc1.bias"]
-    h1 = torch.relu(z1)
-    z2 = h1 @ params["fc2.weight"].T + params["fc2.bias"]
-    h2 = torch.relu(z2)
-    return h2 @ params["output.weight"].T + params["output.bias"]
+    return functional_call(_of_thread.net, params, (x,), tie_weights=False)
 
 
 @checked
 def probabilities(params: Params, x: Float[Array, "n features"]) -> Float[Array, "n classes"]:
     """Softmax of the logits: P_i = exp(z_i) / sum_j exp(z_j).
 
-    Args: as for `logits`.
-
-    Source: B.
+    Source: document B.
     """
     return torch.softmax(logits(params, x), dim=1)
 
@@ -96,9 +102,7 @@ def probabilities(params: Params, x: Float[Array, "n features"]) -> Float[Array,
 def predict(params: Params, x: Float[Array, "n features"]) -> Int[Array, " n"]:
     """The class with the largest logit; the first of them at a tie.
 
-    Args: as for `logits`.
-
-    Source: B.
+    Source: document B.
     """
     return torch.argmax(logits(params, x), dim=1)
 
@@ -109,12 +113,7 @@ def loss(
 ) -> Float[Array, ""]:
     """Cross-entropy: the mean over the rows of -log P_t, from the logits.
 
-    Args:
-        params: weights (out, in) and biases.
-        x: one row for each sample.
-        t: the class of each row.
-
-    Source: B, next steps.
+    Source: document B, next steps.
     """
     return cross_entropy(logits(params, x), t.long())  # it refuses int32
 
@@ -123,14 +122,9 @@ def loss(
 def loss_and_grads(
     params: Params, x: Float[Array, "n features"], t: Below[Int[Array, " n"], " classes"]
 ) -> tuple[Float[Array, ""], Params]:
-    """The loss, and its derivative by every parameter.
+    """The loss, and its derivative by every parameter, under the name of the parameter.
 
-    Args: as for `loss`.
-
-    Returns:
-        The loss, and the gradients under the names of the parameters.
-
-    Source: B, next steps.
+    Source: document B, next steps.
     """
     params = {name: p.detach().requires_grad_() for name, p in params.items()}
     # forward
@@ -146,11 +140,17 @@ def accuracy(
 ) -> Float[Array, ""]:
     """The share of rows whose predicted class is right.
 
-    Args: as for `loss`.
-
-    Source: B.
+    Source: document B.
     """
     return torch.mean(predict(params, x) == t, dtype=x.dtype)
+
+
+class Dropout(nn.Dropout):
+    """`nn.Dropout`, but for the mask: that one draws its own, this one is given it."""
+
+    def forward(self, h: Array, mask: Array) -> Array:  # type: ignore[override]
+        """Drops only while `self.training`, which `net.train()` and `net.eval()` set."""
+        return h * mask / (1 - self.p) if self.training else h
 
 
 @checked
@@ -159,18 +159,18 @@ def dropout(
 ) -> Float[Array, "n hidden"]:
     """In training h * mask / (1 - rate), in evaluation h.
 
-    `nn.Dropout(rate)` draws its own mask, from the global generator that `torch.manual_seed` sets;
-    `net.train()` and `net.eval()` set `training` in it and in every other submodule.
+    A module remembers its mode: `net.train()` and `net.eval()` set it in every submodule. The mask
+    that `nn.Dropout` draws is from the global generator, which `torch.manual_seed` seeds.
 
     Args:
-        h: activations.
         mask: True where an activation is kept; drawn beforehand, so that all columns drop the same.
         rate: the share that is dropped.
-        training: whether to drop at all.
 
-    Source: B, modes.
+    Source: document B, modes.
     """
-    return h * mask / (1 - rate) if training else h
+    layer = Dropout(rate)
+    layer.train(training)
+    return layer(h, mask)
 
 
 @checked
@@ -187,16 +187,13 @@ def fit(
 
     Args:
         params: where to start; left as they are.
-        x: one row for each sample.
-        t: the class of each row.
         batches: the row numbers that each step sees.
-        optimizer: "sgd" or "adam".
         learning_rate: the size of a step.
 
     Returns:
         The parameters after the last update, and the loss before each one.
 
-    Source: B, next steps.
+    Source: document B, next steps.
     """
     net = SimpleNet.from_params(params)
     kind = torch.optim.SGD if optimizer == "sgd" else torch.optim.Adam

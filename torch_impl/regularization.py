@@ -15,9 +15,26 @@ from torch import Tensor as Array
 from torch.nn.functional import cross_entropy
 
 from torch_impl import Below, Count, Fraction, NonNegative, Positive, UpTo, checked
-from torch_impl.classifier import Params, SimpleNet, dropout
+from torch_impl.classifier import Dropout, Params, SimpleNet
 
 KINDS = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam}
+
+
+class ThinnedNet(SimpleNet):
+    """SimpleNet with dropout behind the first layer, from `train()` until `eval()`."""
+
+    def __init__(self, *sizes: int, rate: float) -> None:
+        super().__init__(*sizes)
+        self.dropout1 = Dropout(rate)
+
+    def forward(self, x: Array, mask: Array | None = None) -> Array:
+        """The logits, (n, classes)."""
+        z1 = self.fc1(x)
+        h1 = self.relu1(z1)
+        k1 = self.dropout1(h1, mask)
+        z2 = self.fc2(k1)
+        h2 = self.relu2(z2)
+        return self.output(h2)
 
 
 @checked
@@ -107,9 +124,10 @@ def dropout_loss_and_grads(
 
     Source: Srivastava et al., "Dropout", 2014.
     """
-    net = SimpleNet.from_params(params)
+    net = ThinnedNet.from_params(params, rate=rate)
+    net.train()
     # forward
-    value = cross_entropy(_thinned(net, x, mask, rate), t.long())
+    value = cross_entropy(net(x, mask), t.long())
     # backward
     value.backward()
     return value.detach(), _grads(net)
@@ -138,13 +156,14 @@ def fit_with_dropout(
 
     Source: Srivastava et al., "Dropout", 2014.
     """
-    net, t, losses = SimpleNet.from_params(params), t.long(), []
+    net, t, losses = ThinnedNet.from_params(params, rate=rate), t.long(), []
     algorithm = KINDS[optimizer](net.parameters(), lr=learning_rate)
+    net.train()
     for rows, mask in zip(batches, masks, strict=True):
         # reset
         algorithm.zero_grad()
         # forward
-        value = cross_entropy(_thinned(net, x[rows], mask, rate), t[rows])
+        value = cross_entropy(net(x[rows], mask), t[rows])
         losses.append(value.detach())
         # backward
         value.backward()
@@ -208,13 +227,6 @@ def fit_with_early_stopping(
 
 def _squares(net: SimpleNet) -> Array:
     return torch.stack([p.square().sum() for p in net.parameters()]).sum()
-
-
-def _thinned(net: SimpleNet, x: Array, mask: Array, rate: float) -> Array:
-    """The logits, with dropout behind the first layer."""
-    h1 = net.relu1(net.fc1(x))
-    k1 = dropout(h1, mask, rate=rate, training=True)
-    return net.output(net.relu2(net.fc2(k1)))
 
 
 def _params(net: SimpleNet) -> Params:

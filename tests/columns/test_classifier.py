@@ -1,5 +1,6 @@
 """The classifier 4-16-8-3: document B's facts, the derivation against finite answers, training."""
 
+import threading
 from fractions import Fraction
 from typing import Any
 
@@ -319,6 +320,30 @@ def test_backward_fills_gradients_and_step_updates(torch_column: Any) -> None:
         assert p.grad is not None
     optimizer.step()
     assert not np.array_equal(net.fc1.weight.detach().numpy(), params["fc1.weight"])
+
+
+def test_threads_do_not_share_a_network(torch_column: Any) -> None:
+    """`functional_call` changes the network that it calls, and PyTorch lets other threads run."""
+    import torch
+
+    x = torch.ones(20000, 4)
+    given = [
+        torch_column.from_numpy(data.classifier_start(seed, dtype="float32")) for seed in (1, 2)
+    ]
+    alone = [torch_column.classifier.logits(params, x) for params in given]
+    apart: list[int] = []
+
+    def call(i: int) -> None:
+        for _ in range(10):
+            found = torch_column.classifier.logits(given[i], x)
+            apart.extend([i] * (not torch.equal(found, alone[i])))
+
+    threads = [threading.Thread(target=call, args=(i,)) for i in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not apart
 
 
 def test_networks_draw_no_random_numbers(torch_column: Any) -> None:

@@ -330,6 +330,23 @@ def test_adam_takes_the_same_step_whatever_the_penalty(columns: Any) -> None:
 # What the docstrings say of the frameworks
 
 
+def test_a_network_with_dropout_has_modes(columns: Any) -> None:
+    """`nn.Dropout`'s own bits, given its mask; `eval()` drops nothing, whatever mask there is."""
+    torch = importlib.import_module("torch")
+    (_, column, _), (params, x, _) = columns, drawn()
+    given, rows, mask = column.take_in(params), torch.tensor(x), torch.tensor(MASKS[0])
+    rows = rows[: len(mask)]
+    net = column.regularization.ThinnedNet.from_params(given, rate=0.5)
+    assert net.training
+    assert net.dropout1.p == 0.5
+    h1 = net.relu1(net.fc1(rows))
+    stock = torch.nn.Dropout(0.5)(h1)
+    ours = column.classifier.Dropout(0.5)(h1, (stock != 0) | (h1 == 0))
+    assert torch.equal(ours, stock)
+    assert not torch.equal(net(rows, mask), net.eval()(rows, mask))
+    assert torch.equal(net(rows), column.classifier.logits(given, rows))
+
+
 @pytest.mark.parametrize("kind", ["SGD", "Adam", "AdamW"])
 def test_what_pytorchs_weight_decay_is(columns: Any, kind: str) -> None:
     """That of SGD and Adam is in the loss; AdamW without it is Adam."""
