@@ -36,11 +36,7 @@ def loss(
 @checked
 @jax.jit
 def probabilities(params: Params, x: Float[Array, " features"]) -> Float[Array, " classes"]:
-    """P_i = exp(z_i) / sum_j exp(z_j) of one sample.
-
-    Args:
-        x: one sample, without the axis of rows.
-    """
+    """P_i = exp(z_i) / sum_j exp(z_j) of one sample, without the axis of rows."""
     return jax.nn.softmax(params["weight"] @ x + params["bias"])
 
 
@@ -68,8 +64,6 @@ def jacobian_by_rows(
     """J_ij = dP_i/dx_j = P_i (W_ij - sum_k P_k W_kj) of one sample, in reverse mode.
 
     `jacrev`: one pull-back for each output, of a row of the unit matrix, all at once by `vmap`.
-
-    Args: as for `probabilities`.
     """
     return jax.jacrev(probabilities, argnums=1)(params, x)
 
@@ -82,8 +76,6 @@ def jacobian_by_columns(
     """The same J_ij = dP_i/dx_j, in forward mode.
 
     `jacfwd`: one push-forward for each input, of a column of the unit matrix, by `vmap`.
-
-    Args: as for `probabilities`.
     """
     return jax.jacfwd(probabilities, argnums=1)(params, x)
 

@@ -41,7 +41,7 @@ def relu(x: Float[Array, "*n"]) -> tuple[Float[Array, "*n"], Float[Array, "*n"]]
     # forward
     y = np.maximum(x, 0)
     # backward
-    d_x = (x > 0).astype(x.dtype)
+    d_x = (x > 0).astype(x.dtype)  # (*n)
     return y, d_x
 
 
@@ -58,7 +58,7 @@ def sigmoid(x: Float[Array, "*n"]) -> tuple[Float[Array, "*n"], Float[Array, "*n
     power = np.exp(-np.abs(x))
     y = np.where(x >= 0, 1, power) / (1 + power)
     # backward
-    d_x = y * (1 - y)
+    d_x = y * (1 - y)  # (*n)
     return y, d_x
 
 
@@ -71,7 +71,7 @@ def tanh(x: Float[Array, "*n"]) -> tuple[Float[Array, "*n"], Float[Array, "*n"]]
     # forward
     y = np.tanh(x)
     # backward
-    d_x = 1 - y**2
+    d_x = 1 - y**2  # (*n)
     return y, d_x
 
 
@@ -84,7 +84,7 @@ def softplus(x: Float[Array, "*n"]) -> tuple[Float[Array, "*n"], Float[Array, "*
     # forward
     y = np.logaddexp(0, x)
     # backward
-    d_x, _ = sigmoid(x)
+    d_x, _ = sigmoid(x)  # (*n)
     return y, d_x
 
 
@@ -103,7 +103,7 @@ def gelu(x: Float[Array, "*n"]) -> tuple[Float[Array, "*n"], Float[Array, "*n"]]
     # backward
     # beyond 40 the density is 0, and the square might overflow
     density = np.exp(-(np.clip(x, -40, 40) ** 2) / 2) / math.sqrt(2 * math.pi)
-    d_x = probability + x * density
+    d_x = probability + x * density  # (*n)
     return y, d_x
 
 
@@ -170,21 +170,21 @@ def loss_and_grads(
     r = y - t
     value = np.mean(r**2)
     # backward
-    # the mean and the square
-    d_y = 2 * r / r.size
-    # the third layer
-    d_w3 = d_y.T @ z2
-    d_b3 = d_y.sum(axis=0)
-    d_z2 = d_y @ w3
+    # the mean, the square, the difference
+    d_y = 2 * r / r.size  # (n, outputs)
+    # the third layer, by the rules of `linear_layer`
+    d_w3 = d_y.T @ z2  # (outputs, hidden2)
+    d_b3 = d_y.sum(axis=0)  # (outputs,)
+    d_z2 = d_y @ w3  # (n, hidden2)
     # the second layer
-    d_w2 = d_z2.T @ h1
-    d_b2 = d_z2.sum(axis=0)
-    d_h1 = d_z2 @ w2
+    d_w2 = d_z2.T @ h1  # (hidden2, hidden1)
+    d_b2 = d_z2.sum(axis=0)  # (hidden2,)
+    d_h1 = d_z2 @ w2  # (n, hidden1)
     # ReLU: what was above 0 passes
-    d_z1 = d_h1 * (z1 > 0) if nonlinear else d_h1
+    d_z1 = d_h1 * (z1 > 0) if nonlinear else d_h1  # (n, hidden1)
     # the first layer
-    d_w1 = d_z1.T @ x
-    d_b1 = d_z1.sum(axis=0)
+    d_w1 = d_z1.T @ x  # (hidden1, features)
+    d_b1 = d_z1.sum(axis=0)  # (hidden1,)
     grads = {"fc1.weight": d_w1, "fc1.bias": d_b1, "fc2.weight": d_w2, "fc2.bias": d_b2}
     return value, grads | {"output.weight": d_w3, "output.bias": d_b3}
 

@@ -159,7 +159,7 @@ def write_saved(
     y[0] = value
     # backward
     d_y = np.ones_like(y)  # (n,)
-    d_x = d_y * y  # exp is its own derivative
+    d_x = d_y * y  # (n,), exp being its own derivative
     return y, d_x
 
 

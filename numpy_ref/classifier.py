@@ -97,25 +97,25 @@ def loss_and_grads(
     value = -np.mean(log_p[rows, t])
     # backward
     # softmax and cross-entropy together: (P - onehot) / n
-    d_z3 = np.exp(log_p)
+    d_z3 = np.exp(log_p)  # (n, classes)
     d_z3[rows, t] -= 1
     d_z3 /= n
-    # the third layer; a sum over rows is a product with ones, which is faster
+    # the third layer, by the rules of `linear_layer`; a product with ones sums rows, and is faster
     ones = np.ones(n, x.dtype)
-    d_w3 = d_z3.T @ h2
-    d_b3 = ones @ d_z3
-    d_h2 = d_z3 @ w3
+    d_w3 = d_z3.T @ h2  # (classes, hidden2)
+    d_b3 = ones @ d_z3  # (classes,)
+    d_h2 = d_z3 @ w3  # (n, hidden2)
     # ReLU: what was above 0 passes
-    d_z2 = d_h2 * (z2 > 0)
+    d_z2 = d_h2 * (z2 > 0)  # (n, hidden2)
     # the second layer
-    d_w2 = d_z2.T @ h1
-    d_b2 = ones @ d_z2
-    d_h1 = d_z2 @ w2
+    d_w2 = d_z2.T @ h1  # (hidden2, hidden1)
+    d_b2 = ones @ d_z2  # (hidden2,)
+    d_h1 = d_z2 @ w2  # (n, hidden1)
     # ReLU
-    d_z1 = d_h1 * (z1 > 0)
+    d_z1 = d_h1 * (z1 > 0)  # (n, hidden1)
     # the first layer
-    d_w1 = d_z1.T @ x
-    d_b1 = ones @ d_z1
+    d_w1 = d_z1.T @ x  # (hidden1, features)
+    d_b1 = ones @ d_z1  # (hidden1,)
     grads = {"fc1.weight": d_w1, "fc1.bias": d_b1, "fc2.weight": d_w2, "fc2.bias": d_b2}
     return value, grads | {"output.weight": d_w3, "output.bias": d_b3}
 

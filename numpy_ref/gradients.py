@@ -1,8 +1,8 @@
 """The documents' graphs: the value of every node and every derivative.
 
-NumPy: there is no engine. The forward pass computes the nodes in order; the backward pass is
-the chain rule on paper, from dy/dy = 1 back to the inputs, one line for each forward line. A
-node that is used twice collects two terms.
+NumPy: there is no engine. The forward pass computes the nodes in order; the backward pass is the
+chain rule on paper, from dy/dy = 1 back to the inputs, one line for each forward line. d_a is short
+for dy/da: the sum, over the nodes that use a, of their own d times their slope by a.
 
 values holds every node but the inputs, by the documents' names; grads the derivative of the output
 by every input and every intermediate. Each input is where to evaluate.

@@ -65,10 +65,13 @@ def loss_and_grads(
     r = y - t
     value = np.mean(r**2)
     # backward
-    # the mean, the square, then the sum over points
-    d_r = (1 / r.size) * (2 * r)
-    d_w = np.sum(d_r * x)
-    d_b = np.sum(d_r)
+    # the mean weighs each square by 1 / size; first this product, for autograd's last bit
+    d_r = (1 / r.size) * (2 * r)  # (n, 1)
+    # a difference hands on to y what it gets
+    d_y = d_r  # (n, 1)
+    # w and b are used at every point, and the terms add up
+    d_w = np.sum(d_y * x)  # ()
+    d_b = np.sum(d_y)  # ()
     return value, {"w": d_w, "b": d_b}
 
 

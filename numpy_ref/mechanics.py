@@ -77,9 +77,9 @@ def vector_jacobian_product(
     # forward: s = sum(x), y = x s
     s = np.sum(x)
     # backward
-    d_y = cotangent
-    d_s = np.sum(d_y * x)
-    d_x = d_y * s + d_s * np.ones_like(x)
+    d_y = cotangent  # (n,)
+    d_s = np.sum(d_y * x)  # ()
+    d_x = d_y * s + d_s * np.ones_like(x)  # (n,)
     return d_x
 
 
@@ -94,9 +94,9 @@ def backward_without_cotangent(x: Float[Array, " n"]) -> Float[Array, " n"]:
     # forward: s = sum(x), y = x s
     s = np.sum(x)
     # backward
-    d_y = 1
-    d_s = np.sum(d_y * x)
-    d_x = d_y * s + d_s * np.ones_like(x)
+    d_y = 1  # (), where (n,) belongs
+    d_s = np.sum(d_y * x)  # ()
+    d_x = d_y * s + d_s * np.ones_like(x)  # (n,)
     return d_x
 
 

@@ -143,22 +143,22 @@ def pull_back(
     x_hat = r / s
     # backward
     # y = weight x_hat + bias
-    d_bias = d_y.sum(axis=0)
-    d_weight = (d_y * x_hat).sum(axis=0)
-    d_x_hat = d_y * weight
+    d_bias = d_y.sum(axis=0)  # (features,)
+    d_weight = (d_y * x_hat).sum(axis=0)  # (features,)
+    d_x_hat = d_y * weight  # (n, features)
     # the quotient, by what is above
-    d_r = d_x_hat / s
+    d_r = d_x_hat / s  # (n, features)
     if not training:
         return d_r, {"weight": d_weight, "bias": d_bias}
     # the quotient, by what is below
-    d_s = -(d_r * x_hat).sum(axis=0)
+    d_s = -(d_r * x_hat).sum(axis=0)  # (features,)
     # the root
-    d_var = d_s / (2 * s)
+    d_var = d_s / (2 * s)  # (features,)
     # the mean of the squares
-    d_r = d_r + d_var * (2 * r / len(x))
+    d_r = d_r + d_var * (2 * r / len(x))  # (n, features)
     # r = x - mean
-    d_mean = -d_r.sum(axis=0)
-    d_x = d_r + d_mean / len(x)
+    d_mean = -d_r.sum(axis=0)  # (features,)
+    d_x = d_r + d_mean / len(x)  # (n, features)
     return d_x, {"weight": d_weight, "bias": d_bias}
 
 

@@ -114,18 +114,18 @@ def dropout_loss_and_grads(
     value = -np.mean(log_p[rows, t])
     # backward
     # softmax and cross-entropy together: (P - onehot) / n
-    d_z3 = np.exp(log_p)
+    d_z3 = np.exp(log_p)  # (n, classes)
     d_z3[rows, t] -= 1
     d_z3 /= len(x)
-    d_w3 = d_z3.T @ h2
-    d_h2 = d_z3 @ w3
-    d_z2 = d_h2 * (z2 > 0)
-    d_w2 = d_z2.T @ k1
-    d_k1 = d_z2 @ w2
+    d_w3 = d_z3.T @ h2  # (classes, hidden2)
+    d_h2 = d_z3 @ w3  # (n, hidden2)
+    d_z2 = d_h2 * (z2 > 0)  # (n, hidden2)
+    d_w2 = d_z2.T @ k1  # (hidden2, hidden1)
+    d_k1 = d_z2 @ w2  # (n, hidden1)
     # linear in h1, so the cotangent goes the same way
-    d_h1 = dropout(d_k1, mask, rate=rate, training=True)
-    d_z1 = d_h1 * (z1 > 0)
-    d_w1 = d_z1.T @ x
+    d_h1 = dropout(d_k1, mask, rate=rate, training=True)  # (n, hidden1)
+    d_z1 = d_h1 * (z1 > 0)  # (n, hidden1)
+    d_w1 = d_z1.T @ x  # (hidden1, features)
     weights = {"fc1.weight": d_w1, "fc2.weight": d_w2, "output.weight": d_w3}
     biases = {"fc1.bias": d_z1, "fc2.bias": d_z2, "output.bias": d_z3}
     return value, weights | {name: d_z.sum(axis=0) for name, d_z in biases.items()}

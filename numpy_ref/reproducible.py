@@ -119,9 +119,9 @@ def _by_row(params: Params, x: Array, t: Array, n: int) -> tuple[Array, dict[str
     onehot = np.eye(p.shape[1])[t]
     d_logits = rounded(rounded(p - onehot) / n)  # (n, classes)
     d_h2 = product(d_logits, w3)  # (n, hidden2)
-    d_z2 = d_h2 * (z2 > 0)
+    d_z2 = d_h2 * (z2 > 0)  # (n, hidden2)
     d_h1 = product(d_z2, w2)  # (n, hidden1)
-    d_z1 = d_h1 * (z1 > 0)
+    d_z1 = d_h1 * (z1 > 0)  # (n, hidden1)
     return losses, {"fc1": (d_z1, x), "fc2": (d_z2, h1), "output": (d_logits, h2)}
 
 

@@ -34,11 +34,7 @@ def loss(
 
 @checked
 def probabilities(params: Params, x: Float[Array, " features"]) -> Float[Array, " classes"]:
-    """P_i = exp(z_i) / sum_j exp(z_j) of one sample.
-
-    Args:
-        x: one sample, without the axis of rows.
-    """
+    """P_i = exp(z_i) / sum_j exp(z_j) of one sample, without the axis of rows."""
     return _softmax(params["weight"] @ x + params["bias"])
 
 
@@ -56,7 +52,7 @@ def per_example_grads(
     # forward
     z = x @ params["weight"].T + params["bias"]
     # backward
-    d_z = _softmax(z) - _one_hot(t, z)
+    d_z = _softmax(z) - _one_hot(t, z)  # (n, classes)
     return {"weight": d_z[:, :, None] * x[:, None, :], "bias": d_z}
 
 
@@ -67,14 +63,12 @@ def jacobian_by_rows(
     """J_ij = dP_i/dx_j = P_i (W_ij - sum_k P_k W_kj) of one sample, in reverse mode.
 
     A pull-back for each output: v^T J, with v a row of the unit matrix, is a row of J.
-
-    Args: as for `probabilities`.
     """
     p = probabilities(params, x)
     rows = []
     for d_p in np.eye(len(p), dtype=p.dtype):
-        d_z = p * (d_p - d_p @ p)
-        d_x = d_z @ params["weight"]
+        d_z = p * (d_p - d_p @ p)  # (classes,)
+        d_x = d_z @ params["weight"]  # (features,)
         rows.append(d_x)
     return np.stack(rows)
 
@@ -86,14 +80,12 @@ def jacobian_by_columns(
     """The same J_ij = dP_i/dx_j, in forward mode.
 
     A push-forward for each input: J v, with v a column of the unit matrix, is a column of J.
-
-    Args: as for `probabilities`.
     """
     p = probabilities(params, x)
     columns = []
     for x_dot in np.eye(len(x), dtype=x.dtype):
-        z_dot = params["weight"] @ x_dot
-        p_dot = p * (z_dot - p @ z_dot)
+        z_dot = params["weight"] @ x_dot  # (classes,)
+        p_dot = p * (z_dot - p @ z_dot)  # (classes,)
         columns.append(p_dot)
     return np.stack(columns, axis=1)
 
@@ -115,10 +107,13 @@ def hessian_vector_product(
 
     Source: Pearlmutter, "Fast exact multiplication by the Hessian", 1994.
     """
-    z = x @ params["weight"].T + params["bias"]
-    z_dot = x @ direction["weight"].T + direction["bias"]
+    # forward
+    z = x @ params["weight"].T + params["bias"]  # (n, classes)
+    z_dot = x @ direction["weight"].T + direction["bias"]  # (n, classes)
+    # backward, and each line along v
     p = _softmax(z)
-    d_z_dot = p * (z_dot - np.sum(p * z_dot, axis=1, keepdims=True)) / len(t)
+    p_dot = p * (z_dot - np.sum(p * z_dot, axis=1, keepdims=True))  # (n, classes)
+    d_z_dot = p_dot / len(t)  # (n, classes)
     return {"weight": d_z_dot.T @ x, "bias": np.sum(d_z_dot, axis=0)}
 
 

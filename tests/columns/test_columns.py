@@ -165,6 +165,18 @@ def short(modules: Sequence[Module]) -> Iterator[str]:
             yield f"{m.path}: has {len(m.lines)} lines, may have {most}"
 
 
+def shape_behind(modules: Sequence[Module]) -> Iterator[str]:
+    """NumPy's backward lines end in the shape of what they compute, where arrays have axes."""
+    for m in modules:
+        for f in m.functions:
+            shapes = re.findall(r"Array, '([^']*)'", " ".join(p.annotation for p in f.parameters))
+            if m.column != "numpy_ref" or set(shapes) == {""}:
+                continue
+            for number, line in enumerate(f.source.splitlines(), f.start):
+                if re.match(r" +d_\w+(, \w+)* = ", line) and not re.search(r"  # \(.*\)", line):
+                    yield f"{m.path}:{number}: {line.strip()}: which shape has it?"
+
+
 def jitted_at_the_top(modules: Sequence[Module]) -> Iterator[str]:
     """`jax.jit` and `torch.compile` keep what they compile with the function that they are given.
 
@@ -244,6 +256,7 @@ RULES: tuple[Rule, ...] = (
     documented,
     framework_note,
     short,
+    shape_behind,
     jitted_at_the_top,
     public_modules_only,
     runs_by_itself,
@@ -384,6 +397,7 @@ def test_good_columns_pass(copies: Path, rule: Rule, concept: str) -> None:
         (framework_note, "jax_impl", "JAX: what", "Jax: what", "must start with 'JAX: '"),
         (framework_note, "torch_impl", "PyTorch: ", "JAX: ", "must start with 'PyTorch: '"),
         (short, "numpy_ref", "\n\n\n", "\n" * 180, "may have 200"),
+        (shape_behind, "numpy_ref", "return x", "d_x = 2 * x\n    return d_x", "which shape"),
         (
             runs_by_itself,
             "jax_impl",
