@@ -315,22 +315,32 @@ def _save(file: Path, params: Any, moments: Any, losses: np.ndarray) -> None:
     parameters.save(file, params | (moments or {}) | {"losses": losses})
 
 
+def launched_by(column: str, workers: int) -> list[str]:
+    """The command by which the column's engine starts several workers; Python's words follow it.
+
+    Raises:
+        ValueError: there is no MPI for NumPy's.
+    """
+    if column == "torch_impl":
+        torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+        return [*torchrun, "--nproc-per-node", str(workers)]
+    if column == "jax_impl":  # its workers are devices of one process
+        return [sys.executable]
+    beside = Path(sys.executable).with_name("mpiexec")
+    found = str(beside) if beside.exists() else shutil.which("mpiexec")
+    if not found or importlib.util.find_spec("mpi4py") is None:
+        raise ValueError("no mpiexec or no mpi4py: pip install 'triptych[distributed]'")
+    return [found, "-n", str(workers), sys.executable]
+
+
 def _launch(plan: Plan, workers: int, words: list[str]) -> int:
     """Start the workers by their engine's launcher, and look after them."""
-    command = [sys.executable, "-m"]
-    if plan.column == "numpy_ref":
-        beside = Path(sys.executable).with_name("mpiexec")
-        found = str(beside) if beside.exists() else shutil.which("mpiexec")
-        if not found or importlib.util.find_spec("mpi4py") is None:
-            raise ValueError("no mpiexec or no mpi4py: pip install 'triptych[distributed]'")
-        command = [found, "-n", str(workers), *command]
-    else:
-        command += ["torch.distributed.run", "--standalone", "--nproc-per-node", str(workers), "-m"]
+    command = launched_by(plan.column, workers)
     with tempfile.TemporaryDirectory() as folder:
         Path(folder, PARENT).touch()
         environment = {"OMP_NUM_THREADS": "1"} | os.environ | {BEATS: folder}
         launcher = subprocess.Popen(
-            [*command, "triptych", *words], env=environment, text=True,
+            [*command, "-m", "triptych", *words], env=environment, text=True,
             stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         )  # fmt: skip
         said: list[str] = []
