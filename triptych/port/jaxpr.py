@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from triptych.port.values import WIDE
+from triptych.port.values import WIDE, is_float
 
 INLINED = {"jit": "jaxpr", "pjit": "jaxpr", "closed_call": "call_jaxpr", "core_call": "call_jaxpr"}
 INLINED |= {"checkpoint": "jaxpr", "remat": "jaxpr", "remat2": "jaxpr"}
@@ -76,16 +76,6 @@ def _inner(params: dict[str, Any]) -> Iterator[Any]:
                 yield entry
             elif hasattr(entry, "jaxpr"):
                 yield entry.jaxpr
-
-
-def narrow_parts(jaxpr: Any) -> Iterator[tuple[Place, str]]:
-    """The operations of a program in float64 that make fewer digits, and the dtype they make."""
-    for equation in equations(jaxpr):
-        for out in equation.outvars:
-            dtype = str(getattr(out.aval, "dtype", ""))
-            if dtype in WIDE and WIDE[dtype] != dtype:
-                yield place(equation), dtype
-                break
 
 
 class Step(NamedTuple):
@@ -167,11 +157,36 @@ def program(closed: Any, unroll: int = 0) -> Program:
 
     found.arguments.extend(next(count) for _ in closed.jaxpr.invars)
     found.results.extend(enter(closed.jaxpr, closed.consts, found.arguments, ("", "")))
-    return found
+    return found._replace(steps=_used(found))
+
+
+def _used(found: Program) -> list[Step]:
+    """The steps that the results depend on: no weights that are drawn and then replaced."""
+    wanted, kept = set(found.results), []
+    for step in reversed(found.steps):
+        if not wanted.isdisjoint(step.outs) or getattr(step.equation, "effects", None):
+            wanted.update(step.ins)
+            kept.append(step)
+    return kept[::-1]
 
 
 def _stack(*rows: Any) -> list[Any]:
     return [importlib.import_module("jax.numpy").stack(rows)]
+
+
+def narrow_parts(found: Program) -> Iterator[tuple[Place, str, bool]]:
+    """The operations of a program in float64 that make fewer digits, and the dtype they make.
+
+    The last part says whether `evaluate` cannot make them float64: those of inner programs (loops,
+    branches, custom derivatives), and those that make fewer digits than float32.
+    """
+    for equation in (step.equation for step in found.steps if step.equation is not None):
+        inner = [e for program in _inner(equation.params) for e in equations(program)]
+        for one in inner or [equation]:
+            dtypes = [str(getattr(out.aval, "dtype", "")) for out in one.outvars]
+            dtype = next((d for d in dtypes if WIDE.get(d, d) != d), None)
+            if dtype:
+                yield place(one), dtype, bool(inner) or dtype not in ("float32", "complex64")
 
 
 def evaluate(
@@ -230,8 +245,11 @@ def _restored(value: Any) -> Any:
 def _bind(equation: Any, values: list[Any], widened: frozenset[str]) -> list[Any]:
     params = dict(equation.params)
     if widened:
-        leaf = next(_inner(params), None) is None and "custom" not in str(equation.primitive)
-        if leaf:
+        name = str(equation.primitive)
+        inner = next(_inner(params), None) is not None or "custom" in name
+        # random numbers are bits that are taken for a float32: they would be others in float64
+        bits = name == "bitcast_convert_type" and not is_float(values[0])
+        if not inner and not bits:
             params = {key: _widen_dtype(value, widened) for key, value in params.items()}
             values = [_widen(value, widened) for value in values]
         else:  # an inner program has its own dtypes

@@ -5,6 +5,7 @@ import copy
 import importlib
 import inspect
 import re
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -13,12 +14,14 @@ import numpy as np
 from triptych.agreement.measures import DisagreementError
 from triptych.checks import kind
 from triptych.port import jaxpr
+from triptych.port.state import parts
 from triptych.port.values import (
     WIDE,
     Leaves,
     eps,
     fill,
     is_array,
+    is_float,
     is_jax,
     is_torch,
     narrow,
@@ -117,15 +120,25 @@ class Call(NamedTuple):
             rest += [more] if more else []
             found = dict(walk(last["intermediates"], ""))
             found = {".".join(re.findall(r"\w+", n)[:-2]): x for n, x in found.items()}
-        elif self.taps and {words(str(key)) for key in last} <= {*map(words, self.taps)}:
+        elif (
+            self.taps
+            and {words(str(key)) for key in last} <= {*map(words, self.taps)}
+            and all(map(is_array, last.values()))
+        ):
             found = {str(key): value for key, value in last.items()}
         else:
             return result, {}
         return (rest[0] if len(rest) == 1 else tuple(rest)), found
 
     def _is_state(self, value: Mapping[str, Any]) -> bool:
-        return "batch_stats" in value or bool(
-            self.buffers and value and {*map(str, value)} <= {*self.buffers}
+        if not self.buffers or not value:
+            return "batch_stats" in value
+        names = [name for name, _ in walk(value, "")]
+        of_nnx = all(name.endswith(".value") for name in names)
+        return (
+            "batch_stats" in value
+            or {*map(str, value)} <= {*self.buffers}
+            or (of_nnx and {*map(parts, names)} <= {*map(parts, self.buffers)})
         )
 
 
@@ -443,7 +456,7 @@ def _run_jax(side: Side, call: Call, arrays: Leaves, precision: str, derive: boo
     needed = any(array.dtype.name in ("float64", "complex128") for array in arrays.values())
     with x64(precision == "wide" or needed):
         leaves = {name: to_jax(array) for name, array in arrays.items()}
-        function = jax_function(side, call)
+        function = jax_function(side, call, precision)
         casts, reached = "", 2.0**-52 if precision == "wide" else 0.0
         if precision == "wide":
             function, reached, casts = _widened_jax(function, leaves)
@@ -500,14 +513,32 @@ def _compiled(function: Callable[[Any], Any], given: Any) -> Any:
     return fill(kept[0], "", found)
 
 
-def jax_function(side: Side, call: Call) -> Callable[[Leaves], tuple[Any, Any]]:
+def jax_function(side: Side, call: Call, precision: str) -> Callable[[Leaves], tuple[Any, Any]]:
     """The function of the leaves alone; returns (output, state)."""
+    called = own_copy(side.function, precision)
 
     def function(leaves: Leaves) -> tuple[Any, Any]:
         positional, keywords = call.filled(leaves)
-        return call.parted(side.function(*positional, **keywords))
+        return call.parted(called(*positional, **keywords))
 
     return function
+
+
+def own_copy(function: Any, precision: str) -> Any:
+    """The function; of a Flax nnx module, which writes into itself, a copy for each call."""
+    nnx: Any = sys.modules.get("flax.nnx")
+    if nnx is None or not isinstance(function, nnx.Module):
+        return function
+    jax: Any = importlib.import_module("jax")
+    structure, state = nnx.split(function)
+
+    def change(x: Any) -> Any:
+        return x.astype(WIDE[x.dtype.name]) if precision == "wide" and is_float(x) else x
+
+    def run(*inputs: Any, **keywords: Any) -> Any:
+        return nnx.merge(structure, jax.tree.map(change, state), copy=True)(*inputs, **keywords)
+
+    return run
 
 
 def _widened_jax(
@@ -519,8 +550,9 @@ def _widened_jax(
         closed, _ = jaxpr.trace(function, leaves)
     except Exception:  # it reads values, as a branch in Python does: run as it is
         return function, 2.0**-52, ""
-    found = list(jaxpr.narrow_parts(closed.jaxpr))
-    if not found and not any(getattr(c, "dtype", "") == np.float32 for c in closed.consts):
+    program = jaxpr.program(closed)
+    narrow = list(jaxpr.narrow_parts(program))
+    if not narrow and not any(getattr(c, "dtype", "") == np.float32 for c in closed.consts):
         return function, 2.0**-52, ""
 
     def widened(given: Leaves) -> Any:
@@ -529,13 +561,7 @@ def _widened_jax(
         made = jaxpr.evaluate(jaxpr.program(again), flat, widened=("float32", "complex64"))
         return jax.tree_util.tree_unflatten(tree, made)
 
-    # what stands in a loop, a branch or a custom derivative keeps its dtype
-    outer = {jaxpr.place(step.equation) for step in jaxpr.program(closed).steps}
-    inner = [
-        (where, dtype)
-        for where, dtype in found
-        if dtype not in ("float32", "complex64") or where not in outer
-    ]
+    inner = [(where, dtype) for where, dtype, stays in narrow if stays]
     said = "; ".join(dict.fromkeys(f"JAX's {where} makes {dtype}" for where, dtype in inner))
     return widened, max([2.0**-52, *(eps(dtype) for _, dtype in inner)]), said
 
@@ -586,7 +612,8 @@ def blaming(side: Side, first: Any = None) -> Iterator[None]:
         )
         if type(error).__name__ == "TraceContextError":
             error.add_note(
-                "a Flax nnx module that changes while JAX differentiates must be an argument: "
-                "nnx.split it, merge it inside, and return (output, state)"
+                "a Flax nnx module that changes while JAX differentiates must be the function "
+                "itself, jax=module, or an argument, beside which the function returns "
+                "(output, nnx.state(module, nnx.BatchStat))"
             )
         raise

@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from triptych.port import jaxpr
-from triptych.port.sides import Call, Side, is_module, run, words, x64
+from triptych.port.sides import Call, Side, is_module, own_copy, run, words, x64
 from triptych.port.values import Leaves, fill, is_float, is_torch, to_jax, to_numpy, to_torch, walk
 from triptych.port.verdict import Rule, excess
 
@@ -213,10 +213,11 @@ class _Jax(Source):
             with x64(precision == "wide" or self._double()):
                 leaves = {n: to_jax(array) for n, array in self.call.arrays(precision).items()}
                 returned: list[str] = []
+                called = own_copy(self.side.function, precision)
 
                 def function(given: Leaves) -> Any:
                     positional, keywords = self.call.filled(given)
-                    result = self.side.function(*positional, **keywords)
+                    result = called(*positional, **keywords)
                     output, taps = self.call.tapped(result)
                     output = self.call.parted(output)[0]
                     named = {n: x for n, x in walk(output, "output") if is_float(x)}
