@@ -2,6 +2,10 @@
 
 JAX: `value_and_grad` turns the loss into a function that returns its gradients; `scan` makes the
 training loop one compiled program, which may fuse a product and a sum into one rounding (FMA).
+
+params hold "weight" (out, in), a row for each output, and "bias" (out,). x is one sample or any
+number of them, t their targets, of exactly the shape of the outputs. learning_rate is the size of a
+step along the negative gradient. Gradients have the names of the parameters.
 """
 
 from functools import partial
@@ -24,12 +28,7 @@ def linear(
 ) -> Float[Array, "*n out"]:
     """y = x W^T + b.
 
-    Args:
-        x: one sample, or any number of them.
-        weight: one row for each output.
-        bias: one number for each output.
-
-    Source: C, B.
+    Source: documents B and C.
     """
     return x @ weight.T + bias
 
@@ -38,11 +37,7 @@ def linear(
 def mse_loss(y: Float[Array, "*n"], t: Float[Array, "*n"]) -> Float[Array, ""]:
     """Mean squared error: the mean of (y - t)**2 over every element.
 
-    Args:
-        y: predictions.
-        t: targets, of exactly the same shape.
-
-    Source: C.
+    Source: document C.
     """
     return jnp.mean((y - t) ** 2)
 
@@ -51,12 +46,7 @@ def mse_loss(y: Float[Array, "*n"], t: Float[Array, "*n"]) -> Float[Array, ""]:
 def loss(params: Params, x: Float[Array, "*n in"], t: Float[Array, "*n out"]) -> Float[Array, ""]:
     """L = mean((x W^T + b - t)**2).
 
-    Args:
-        params: "weight" and "bias".
-        x: inputs.
-        t: targets.
-
-    Source: C.
+    Source: document C.
     """
     return mse_loss(linear(x, params["weight"], params["bias"]), t)
 
@@ -68,15 +58,7 @@ def loss_and_grads(
 ) -> tuple[Float[Array, ""], Params]:
     """L = mean((x W^T + b - t)**2), and dL/dW, dL/db.
 
-    Args:
-        params: "weight" and "bias".
-        x: inputs.
-        t: targets.
-
-    Returns:
-        The loss, and the gradients under the names of the parameters.
-
-    Source: C.
+    Source: document C.
     """
     # forward, backward
     return jax.value_and_grad(loss)(params, x, t)
@@ -96,15 +78,11 @@ def fit(
 
     Args:
         params: where to start; left as they are.
-        x: inputs.
-        t: targets.
-        learning_rate: the step along the negative gradient.
-        steps: how many updates.
 
     Returns:
         The parameters after the last update, and the loss before each one.
 
-    Source: C.
+    Source: document C.
     """
 
     def step(params: Params, _: None) -> tuple[Params, Array]:
@@ -129,9 +107,7 @@ def fit_with_optimizer(
 ) -> tuple[Params, Float[Array, " steps"]]:
     """The same descent, with an optimiser for the update.
 
-    Args and Returns: as for `fit`.
-
-    Source: C, next steps.
+    Source: document C, next steps.
     """
 
     def step(params: Params, _: None) -> tuple[Params, Array]:
@@ -149,11 +125,7 @@ def error_factor(x: Float[Array, " in"], *, learning_rate: Positive) -> Float[Ar
 
     Training diverges where its size exceeds 1 and crawls where it is close to 1.
 
-    Args:
-        x: the sample.
-        learning_rate: the step along the negative gradient.
-
-    Source: C, which says so without the number: 0.9772 at its rate.
+    Source: document C, which says so without the number: 0.9772 at its rate.
     """
     return 1 - 2 * learning_rate * (x @ x + 1)
 

@@ -2,6 +2,10 @@
 
 JAX: the loss is a function of a dictionary, and so is its gradient; `scan` compiles all epochs
 into one program. On a CPU its multiply-adds round once (FMA), so last bits can differ.
+
+params hold the slope "w" and the intercept "b"; x is where the points are, t how high they are.
+learning_rate is the size of a step along the negative gradient. Gradients have the names of the
+parameters.
 """
 
 from functools import partial
@@ -22,11 +26,7 @@ Params = Annotated[dict[str, Array], {"w": "", "b": ""}]
 def predict(params: Params, x: Float[Array, "n 1"]) -> Float[Array, "n 1"]:
     """y = w x + b.
 
-    Args:
-        params: "w", the slope, and "b", the intercept.
-        x: inputs.
-
-    Source: A 7.6, E.
+    Source: document A, section 7.6; document E.
     """
     return params["w"] * x + params["b"]
 
@@ -35,12 +35,7 @@ def predict(params: Params, x: Float[Array, "n 1"]) -> Float[Array, "n 1"]:
 def loss(params: Params, x: Float[Array, "n 1"], t: Float[Array, "n 1"]) -> Float[Array, ""]:
     """Mean squared error: L = mean((w x + b - t)**2).
 
-    Args:
-        params: "w" and "b".
-        x: inputs.
-        t: targets.
-
-    Source: A 7.6, D, E.
+    Source: document A, section 7.6; documents D and E.
     """
     return jnp.mean((predict(params, x) - t) ** 2)
 
@@ -52,15 +47,7 @@ def loss_and_grads(
 ) -> tuple[Float[Array, ""], Params]:
     """L, dL/dw = mean(2 (y - t) x) and dL/db = mean(2 (y - t)).
 
-    Args:
-        params: "w" and "b".
-        x: inputs.
-        t: targets.
-
-    Returns:
-        The loss, and the gradients under the names of the parameters.
-
-    Source: A 7.6.
+    Source: document A, section 7.6.
     """
     # forward, backward
     return jax.value_and_grad(loss)(params, x, t)
@@ -80,15 +67,12 @@ def fit(
 
     Args:
         params: where to start; left as they are.
-        x: inputs.
-        t: targets.
-        learning_rate: the step along the negative gradient.
         steps: how many updates, each on all points: the documents' epochs.
 
     Returns:
         The parameters after the last update, and the loss before each one.
 
-    Source: A 7.6.
+    Source: document A, section 7.6.
     """
 
     def epoch(params: Params, _: None) -> tuple[Params, Array]:
@@ -114,9 +98,7 @@ def fit_with_optimizer(
 ) -> tuple[Params, Float[Array, " steps"]]:
     """The same descent, with an optimiser for the update.
 
-    Args and Returns: as for `fit`.
-
-    Source: D.
+    Source: document D.
     """
 
     def epoch(params: Params, _: None) -> tuple[Params, Array]:
@@ -137,12 +119,8 @@ def least_squares(x: Float[Array, "n 1"], t: Float[Array, "n 1"]) -> Params:
 
     Args:
         x: inputs; at least two of them differ, since otherwise no slope is the best.
-        t: targets.
 
-    Returns:
-        "w" and "b", at which both gradients of the loss are 0.
-
-    Source: E, least squares.
+    Source: document E, least squares.
     """
     dx = x - jnp.mean(x)
     w = jnp.sum(dx * (t - jnp.mean(t))) / jnp.sum(dx**2)

@@ -24,7 +24,7 @@ from jax_impl import Below, Count, checked
 def decide(p: Annotated[Float[Array, "n classes"], Interval(ge=0, le=1)]) -> Int[Array, " n"]:
     """The most probable class; the first of them at a tie.
 
-    Source: B.
+    Source: document B.
     """
     return jnp.argmax(p, axis=1)
 
@@ -37,7 +37,7 @@ def confusion_matrix(
 ) -> Int[Array, "classes classes"]:
     """How often class i was taken for class j: a row for what is, a column for what was said.
 
-    Source: C names metrics as what it leaves out.
+    Source: document C names metrics as what it leaves out.
     """
     matrix = jnp.zeros((p.shape[1], p.shape[1]), dtype=int)
     return matrix.at[t, decide(p)].add(1)
@@ -54,11 +54,9 @@ def recall(
     """Of the samples of a class, the share that was found: M_ii / sum_j M_ij.
 
     Args:
-        p: probabilities.
-        t: classes.
         zero_division: the recall of a class that no sample has; None leaves it NaN.
 
-    Source: C names metrics as what it leaves out.
+    Source: document C names metrics as what it leaves out.
     """
     matrix = confusion_matrix(p, t)
     return _quotient(jnp.diagonal(matrix), matrix.sum(axis=1), zero_division, p.dtype)
@@ -75,11 +73,9 @@ def precision(
     """Of the samples that were said to be of a class, the share that is: M_jj / sum_i M_ij.
 
     Args:
-        p: probabilities.
-        t: classes.
         zero_division: the precision of a class that was never said; None leaves it NaN.
 
-    Source: C names metrics as what it leaves out.
+    Source: document C names metrics as what it leaves out.
     """
     matrix = confusion_matrix(p, t)
     return _quotient(jnp.diagonal(matrix), matrix.sum(axis=0), zero_division, p.dtype)
@@ -98,8 +94,6 @@ def reliability(
     Bin b holds what is above b / bins and at most (b + 1) / bins; the first one holds 0 too.
 
     Args:
-        p: probabilities.
-        t: classes.
         bins: how many, of equal width.
 
     Returns:
@@ -125,8 +119,6 @@ def calibration_error(
     bins: Count,
 ) -> Float[Array, ""]:
     """sum_b n_b / n abs(accuracy_b - confidence_b): how far confidence is from truth.
-
-    Args: as for `reliability`.
 
     Source: Guo, Pleiss, Sun and Weinberger, "On calibration of modern neural networks", 2017.
     """

@@ -29,10 +29,7 @@ LARGEST = 2**31
 def count(params: dict[str, Array]) -> int:
     """How many numbers the parameters hold.
 
-    Args:
-        params: any named arrays.
-
-    Source: B, which prints 299 for a network that has 243.
+    Source: document B, which prints 299 for a network that has 243.
     """
     return sum(p.size for p in params.values())
 
@@ -41,10 +38,7 @@ def count(params: dict[str, Array]) -> int:
 def summary(params: Params) -> str:
     """The classifier's layers, as PyTorch prints a module: sizes, biases, the ReLUs.
 
-    Args:
-        params: the classifier's parameters.
-
-    Source: B.
+    Source: document B.
     """
     rows = []
     for layer, relu in (("fc1", "relu1"), ("fc2", "relu2"), ("output", "")):
@@ -61,13 +55,12 @@ def save(path: str | os.PathLike[str], params: dict[str, Array]) -> None:
 
     Args:
         path: the file; an old one stays as it is until the new one is complete.
-        params: any named arrays of floating-point numbers.
 
     Raises:
         OSError: the file cannot be written, or the path is that of a folder or a device.
         ValueError: a name is the one that the format keeps for itself.
 
-    Source: B, state.
+    Source: document B, the state of a model.
     """
     if "__metadata__" in params:
         raise ValueError("save: params must have other names, got __metadata__, the format's own")
@@ -104,9 +97,7 @@ def load(
     """Read named parameters from a safetensors file, whichever column wrote it.
 
     Args:
-        path: the file.
         like: parameters whose names, shapes and dtypes the file must have.
-        device: where the arrays shall be.
 
     Returns:
         The parameters; in the order of `like` where it is given.
@@ -115,7 +106,7 @@ def load(
         OSError: the file cannot be read, or is none.
         ValueError: it has more than 2 GiB, is no whole safetensors file, or not like `like`.
 
-    Source: B, state.
+    Source: document B, the state of a model.
     """
     if (size := Path(path).stat().st_size) > LARGEST:
         raise ValueError(f"load: path must have {LARGEST} bytes at most, got {path} with {size}")

@@ -33,10 +33,7 @@ def penalised_loss_and_grads(
 
     The biases are penalised too, as by PyTorch's `weight_decay` of all parameters.
 
-    Args:
-        penalty: the weight of the squares.
-
-    Source: C names it as what it leaves out; Krogh and Hertz, "A simple weight decay can improve
+    Source: document C, where it is left out; Krogh and Hertz, "A simple weight decay can improve
     generalization", 1991.
     """
 

@@ -61,7 +61,6 @@ def fit(
 
     Args:
         batches: the row numbers that each step sees, at most 2^15.
-        optimizer: "sgd" or "adam".
         learning_rate: the size of a step, rounded to float32.
 
     Returns:

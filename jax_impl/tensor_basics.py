@@ -30,7 +30,7 @@ def tensor(data: NestedNumbers, *, dtype: DType | None = None, device: Device = 
         TypeError: data holds something else than Python numbers and truth values.
         ValueError: the lists are ragged or empty, or a number is not finite or does not fit.
 
-    Source: A 7.2, C, E.
+    Source: document A, section 7.2; documents C and E.
     """
     _check_kept("tensor: the array", dtype)
     try:
@@ -47,7 +47,7 @@ def tensor(data: NestedNumbers, *, dtype: DType | None = None, device: Device = 
 def describe(x: Shaped[Array, "*shape"]) -> dict[str, Any]:
     """Rank, shape, dtype and device, as plain Python values.
 
-    Source: A 7.2, C.
+    Source: document A, section 7.2; document C.
     """
     return {
         "rank": x.ndim,
@@ -63,7 +63,7 @@ def elementwise(x: Num[Array, "*shape"], y: Num[Array, "*shape"]) -> dict[str, A
 
     Integers divide to float32, with x64 to float64.
 
-    Source: A 7.2.
+    Source: document A, section 7.2.
     """
     return {"sum": x + y, "difference": x - y, "product": x * y, "quotient": x / y}
 
@@ -72,7 +72,7 @@ def elementwise(x: Num[Array, "*shape"], y: Num[Array, "*shape"]) -> dict[str, A
 def dot(x: Num[Array, " n"], y: Num[Array, " n"]) -> Num[Array, ""]:
     """sum_i x_i y_i.
 
-    Source: A 7.2.
+    Source: document A, section 7.2.
     """
     return jnp.dot(x, y)
 
@@ -81,7 +81,7 @@ def dot(x: Num[Array, " n"], y: Num[Array, " n"]) -> Num[Array, ""]:
 def matmul(x: Num[Array, "n k"], y: Num[Array, "k m"]) -> Num[Array, "n m"]:
     """sum_k x_nk y_km.
 
-    Source: A 7.2.
+    Source: document A, section 7.2.
     """
     return x @ y
 
@@ -93,7 +93,7 @@ def broadcast(column: Num[Array, "n 1"], row: Num[Array, " m"]) -> Num[Array, "n
     On purpose here. By accident it turns (n,) against (n, 1) into (n, n), silently, which is why
     the other functions refuse shapes that differ.
 
-    Source: E.
+    Source: document E.
     """
     return column + row
 
@@ -104,7 +104,7 @@ def reductions(x: Float[Array, "*rows n"]) -> dict[str, Array]:
 
     JAX says `axis`. The median of an even count is the mean of the middle two.
 
-    Source: C.
+    Source: document C.
     """
     return {
         "sum": x.sum(),
@@ -184,7 +184,7 @@ def cast(x: Shaped[Array, "*shape"], dtype: DType) -> Shaped[Array, "*shape"]:
     JAX: a float beyond the integers of that size gives the nearest one, NaN gives 0, silently.
     Given a mix of float32 and float64, JAX itself goes to float64.
 
-    Source: E.
+    Source: document E.
     """
     _check_kept("cast: the result", dtype)
     return jnp.array(x, dtype=dtype)
@@ -200,7 +200,7 @@ def from_host(array: np.ndarray, *, share: bool) -> Array:
         ValueError: the memory cannot be shared: it is read-only, or not contiguous, or does
             not start at a multiple of 64 bytes. Or the dtype needs x64.
 
-    Source: E.
+    Source: document E.
     """
     _check_kept("from_host: array", array.dtype)
     if not share:
@@ -228,7 +228,7 @@ def move(x: Shaped[Array, "*shape"], device: Device) -> Shaped[Array, "*shape"]:
 
     JAX: `device_put`. Operands committed to different devices are refused.
 
-    Source: A 7.2.
+    Source: document A, section 7.2.
     """
     return jax.device_put(x, jax.devices(device)[0])
 

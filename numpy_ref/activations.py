@@ -36,7 +36,7 @@ def relu(x: Float[Array, "*n"]) -> tuple[Float[Array, "*n"], Float[Array, "*n"]]
 
     At 0 every slope from 0 to 1 would do; `x > 0` takes 0.
 
-    Source: B.
+    Source: document B.
     """
     # forward
     y = np.maximum(x, 0)
@@ -52,7 +52,7 @@ def sigmoid(x: Float[Array, "*n"]) -> tuple[Float[Array, "*n"], Float[Array, "*n
     Where y rounds to 1 the slope is exactly 0: beyond 17 in float32, beyond 37 in float64. On the
     other side it lasts until exp(x) is 0.
 
-    Source: B.
+    Source: document B.
     """
     # forward
     power = np.exp(-np.abs(x))
@@ -113,12 +113,7 @@ def network(
 ) -> Float[Array, "n outputs"]:
     """y = (h W2^T + b2) W3^T + b3, where h = relu(x W1^T + b1), or without the relu.
 
-    Args:
-        params: weights (out, in) and biases.
-        x: one row for each sample.
-        nonlinear: whether there is the relu.
-
-    Source: C, next steps.
+    Source: document C, next steps.
     """
     z1 = x @ params["fc1.weight"].T + params["fc1.bias"]
     h1 = np.maximum(z1, 0) if nonlinear else z1
@@ -143,10 +138,7 @@ def collapse(params: Params) -> dict[str, Array]:
 def decide(
     params: Params, x: Float[Array, "n features"], *, nonlinear: bool
 ) -> Bool[Array, "n outputs"]:
-    """Whether the output is above 1/2: the answer of a network that has learned from 0 and 1.
-
-    Args: as for `network`.
-    """
+    """Whether the output is above 1/2: the answer of a network that has learned from 0 and 1."""
     return network(params, x, nonlinear=nonlinear) > 0.5
 
 
@@ -154,13 +146,7 @@ def decide(
 def loss_and_grads(
     params: Params, x: Float[Array, "n features"], t: Float[Array, "n outputs"], *, nonlinear: bool
 ) -> tuple[Float[Array, ""], Params]:
-    """L = mean((y - t)**2), and its derivative by every parameter.
-
-    Args: as for `network`, and t, a target for each output.
-
-    Returns:
-        The loss, and the gradients under the names of the parameters.
-    """
+    """L = mean((y - t)**2), and its derivative by every parameter."""
     w1, w2, w3 = params["fc1.weight"], params["fc2.weight"], params["output.weight"]
     # forward
     z1 = x @ w1.T + params["fc1.bias"]
@@ -201,12 +187,10 @@ def fit(
 ) -> tuple[Params, Float[Array, " steps"]]:
     """Gradient descent on all rows: p <- p - rate dL/dp, over and over.
 
-    Args: as for `loss_and_grads`, the size of a step, and how many updates.
-
     Returns:
         The parameters after the last update, and the loss before each one.
 
-    Source: C, next steps.
+    Source: document C, next steps.
     """
     losses = []
     for _ in range(steps):

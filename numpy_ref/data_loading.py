@@ -25,11 +25,6 @@ def shuffles(n: Count, *, seed: Natural, epochs: Count) -> Int[Array, "epochs n"
     """An order for each epoch: a permutation of 0 .. n - 1, by the framework's own generator.
 
     The generator is an object that goes on: it makes another permutation each time.
-
-    Args:
-        n: how many rows there are.
-        seed: of the generator.
-        epochs: passes over the rows.
     """
     rng = np.random.default_rng(seed)
     return np.stack([rng.permutation(n) for _ in range(epochs)])
@@ -43,12 +38,7 @@ def row_numbers(
 
     Each is a view of the order.
 
-    Args:
-        order: the row numbers of one pass.
-        batch: how many rows each batch has.
-        drop_last: whether to leave out a last batch that is smaller.
-
-    Source: C, next steps.
+    Source: document C, next steps.
     """
     for start in range(0, len(order), batch):
         rows = order[start : start + batch]
@@ -67,12 +57,7 @@ def batches(
 ) -> Iterator[tuple[Float[Array, "batch in"], Float[Array, "batch out"]]]:
     """One pass over the rows in this order: x and t of each batch.
 
-    Args:
-        x: inputs, one row for each sample.
-        t: targets.
-        order, batch, drop_last: as for `row_numbers`.
-
-    Source: C, next steps.
+    Source: document C, next steps.
     """
     for rows in row_numbers(order, batch=batch, drop_last=drop_last):
         yield x[rows], t[rows]
@@ -91,12 +76,7 @@ def mean_of_means(
 
     The rows of a smaller last batch count for more than the others.
 
-    Args: as for `batches`.
-
-    Returns:
-        The mean of the batches' losses, and of their gradients by every parameter.
-
-    Source: C, next steps.
+    Source: document C, next steps.
     """
     count = math.ceil(len(order) / batch)
     value, grads = np.zeros((), x.dtype), {name: np.zeros_like(p) for name, p in params.items()}
@@ -118,9 +98,7 @@ def weighted_mean(
 ) -> tuple[Float[Array, ""], Params]:
     """sum_k n_k L_k / n and its gradients: the loss of all n rows, whatever the n_k of a batch.
 
-    Args and Returns: as for `mean_of_means`.
-
-    Source: C, next steps.
+    Source: document C, next steps.
     """
     value, grads = np.zeros((), x.dtype), {name: np.zeros_like(p) for name, p in params.items()}
     for x_k, t_k in batches(x, t, order, batch=batch, drop_last=False):
@@ -146,18 +124,13 @@ def fit(
 
     Args:
         params: where to start; left as they are.
-        x: inputs, one row for each sample.
-        t: targets.
         orders: the order of each epoch.
-        batch: how many rows each batch has.
-        drop_last: whether to leave out a last batch that is smaller.
-        learning_rate: the size of a step.
 
     Returns:
         The parameters after the last update, and of each epoch the mean over its rows of the loss
         that each row had in its turn.
 
-    Source: C, next steps.
+    Source: document C, next steps.
     """
     losses = []
     for order in orders:

@@ -81,8 +81,6 @@ def fit(
 
     Args:
         batches: the row numbers that each step sees; each worker takes a part of every row.
-        optimizer: "sgd" or "adam".
-        learning_rate: the size of a step.
 
     Returns:
         The parameters after the last update, and the loss before each one; the same on all workers.
@@ -130,7 +128,6 @@ def fit_reproducible(
 
     Args:
         batches: the row numbers that each step sees, at most 2^15; each worker takes a part.
-        optimizer: "sgd" or "adam".
         learning_rate: the size of a step, rounded to float32.
         moments: Adam's means as an earlier call returned them, to go on from there; None to start.
 

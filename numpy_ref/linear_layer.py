@@ -3,6 +3,10 @@
 NumPy: the gradients are the chain rule on paper, each line in the order in which autograd applies
 it; sums and products add up in an order of their own, and may differ in the last bits. Training
 replaces the parameters by new arrays.
+
+params hold "weight" (out, in), a row for each output, and "bias" (out,). x is one sample or any
+number of them, t their targets, of exactly the shape of the outputs. learning_rate is the size of a
+step along the negative gradient. Gradients have the names of the parameters.
 """
 
 from typing import Annotated
@@ -23,12 +27,7 @@ def linear(
 ) -> Float[Array, "*n out"]:
     """y = x W^T + b.
 
-    Args:
-        x: one sample, or any number of them.
-        weight: one row for each output.
-        bias: one number for each output.
-
-    Source: C, B.
+    Source: documents B and C.
     """
     return x @ weight.T + bias
 
@@ -37,11 +36,7 @@ def linear(
 def mse_loss(y: Float[Array, "*n"], t: Float[Array, "*n"]) -> Float[Array, ""]:
     """Mean squared error: the mean of (y - t)**2 over every element.
 
-    Args:
-        y: predictions.
-        t: targets, of exactly the same shape.
-
-    Source: C.
+    Source: document C.
     """
     return np.mean((y - t) ** 2)
 
@@ -50,12 +45,7 @@ def mse_loss(y: Float[Array, "*n"], t: Float[Array, "*n"]) -> Float[Array, ""]:
 def loss(params: Params, x: Float[Array, "*n in"], t: Float[Array, "*n out"]) -> Float[Array, ""]:
     """L = mean((x W^T + b - t)**2).
 
-    Args:
-        params: "weight" and "bias".
-        x: inputs.
-        t: targets.
-
-    Source: C.
+    Source: document C.
     """
     return mse_loss(linear(x, params["weight"], params["bias"]), t)
 
@@ -66,15 +56,7 @@ def loss_and_grads(
 ) -> tuple[Float[Array, ""], Params]:
     """L = mean((x W^T + b - t)**2), and dL/dW, dL/db.
 
-    Args:
-        params: "weight" and "bias".
-        x: inputs.
-        t: targets.
-
-    Returns:
-        The loss, and the gradients under the names of the parameters.
-
-    Source: C.
+    Source: document C.
     """
     weight, bias = params["weight"], params["bias"]
     # forward
@@ -107,15 +89,11 @@ def fit(
 
     Args:
         params: where to start; left as they are.
-        x: inputs.
-        t: targets.
-        learning_rate: the step along the negative gradient.
-        steps: how many updates.
 
     Returns:
         The parameters after the last update, and the loss before each one.
 
-    Source: C.
+    Source: document C.
     """
     losses = []
     for _ in range(steps):
@@ -138,9 +116,7 @@ def fit_with_optimizer(
 ) -> tuple[Params, Float[Array, " steps"]]:
     """The same descent, with an optimiser for the update.
 
-    Args and Returns: as for `fit`.
-
-    Source: C, next steps.
+    Source: document C, next steps.
     """
     losses = []
     for _ in range(steps):
@@ -158,11 +134,7 @@ def error_factor(x: Float[Array, " in"], *, learning_rate: Positive) -> Float[Ar
 
     Training diverges where its size exceeds 1 and crawls where it is close to 1.
 
-    Args:
-        x: the sample.
-        learning_rate: the step along the negative gradient.
-
-    Source: C, which says so without the number: 0.9772 at its rate.
+    Source: document C, which says so without the number: 0.9772 at its rate.
     """
     return 1 - 2 * learning_rate * (x @ x + 1)
 

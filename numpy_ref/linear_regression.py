@@ -3,6 +3,10 @@
 NumPy: the two gradients are sums over the points, each line in the order in which autograd applies
 the chain rule. For up to four points the losses and both parameters then equal PyTorch's bit by
 bit; from five on the two add up in another order.
+
+params hold the slope "w" and the intercept "b"; x is where the points are, t how high they are.
+learning_rate is the size of a step along the negative gradient. Gradients have the names of the
+parameters.
 """
 
 from typing import Annotated
@@ -21,11 +25,7 @@ Params = Annotated[dict[str, Array], {"w": "", "b": ""}]
 def predict(params: Params, x: Float[Array, "n 1"]) -> Float[Array, "n 1"]:
     """y = w x + b.
 
-    Args:
-        params: "w", the slope, and "b", the intercept.
-        x: inputs.
-
-    Source: A 7.6, E.
+    Source: document A, section 7.6; document E.
     """
     return params["w"] * x + params["b"]
 
@@ -34,12 +34,7 @@ def predict(params: Params, x: Float[Array, "n 1"]) -> Float[Array, "n 1"]:
 def loss(params: Params, x: Float[Array, "n 1"], t: Float[Array, "n 1"]) -> Float[Array, ""]:
     """Mean squared error: L = mean((w x + b - t)**2).
 
-    Args:
-        params: "w" and "b".
-        x: inputs.
-        t: targets.
-
-    Source: A 7.6, D, E.
+    Source: document A, section 7.6; documents D and E.
     """
     return np.mean((predict(params, x) - t) ** 2)
 
@@ -50,15 +45,7 @@ def loss_and_grads(
 ) -> tuple[Float[Array, ""], Params]:
     """L, dL/dw = mean(2 (y - t) x) and dL/db = mean(2 (y - t)).
 
-    Args:
-        params: "w" and "b".
-        x: inputs.
-        t: targets.
-
-    Returns:
-        The loss, and the gradients under the names of the parameters.
-
-    Source: A 7.6.
+    Source: document A, section 7.6.
     """
     # forward
     y = predict(params, x)
@@ -88,15 +75,12 @@ def fit(
 
     Args:
         params: where to start; left as they are.
-        x: inputs.
-        t: targets.
-        learning_rate: the step along the negative gradient.
         steps: how many updates, each on all points: the documents' epochs.
 
     Returns:
         The parameters after the last update, and the loss before each one.
 
-    Source: A 7.6.
+    Source: document A, section 7.6.
     """
     losses = []
     for _ in range(steps):
@@ -119,9 +103,7 @@ def fit_with_optimizer(
 ) -> tuple[Params, Float[Array, " steps"]]:
     """The same descent, with an optimiser for the update.
 
-    Args and Returns: as for `fit`.
-
-    Source: D.
+    Source: document D.
     """
     losses = []
     for _ in range(steps):
@@ -141,12 +123,8 @@ def least_squares(x: Float[Array, "n 1"], t: Float[Array, "n 1"]) -> Params:
 
     Args:
         x: inputs; at least two of them differ, since otherwise no slope is the best.
-        t: targets.
 
-    Returns:
-        "w" and "b", at which both gradients of the loss are 0.
-
-    Source: E, least squares.
+    Source: document E, least squares.
     """
     dx = x - np.mean(x)
     w = np.sum(dx * (t - np.mean(t))) / np.sum(dx**2)

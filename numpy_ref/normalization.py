@@ -29,11 +29,7 @@ Buffers = Annotated[
 
 @checked
 def start(params: Params) -> Buffers:
-    """running_mean = 0, running_var = 1, num_batches_tracked = 0.
-
-    Args:
-        params: for the number of features and the dtype.
-    """
+    """running_mean = 0, running_var = 1, num_batches_tracked = 0."""
     weight = params["weight"]
     mean, var = np.zeros_like(weight), np.ones_like(weight)
     return {
@@ -50,8 +46,6 @@ def running_average(
     """(1 - momentum) old + momentum new: PyTorch's momentum, by default 0.1.
 
     Args:
-        old: the average so far.
-        new: what the batch has.
         momentum: the weight of the new.
     """
     return (1 - momentum) * old + momentum * new
@@ -64,8 +58,6 @@ def running_average_flax(
     """momentum old + (1 - momentum) new: Flax's and Keras' momentum, by default 0.99.
 
     Args:
-        old: the average so far.
-        new: what the batch has.
         momentum: the weight of the old.
     """
     return momentum * old + (1 - momentum) * new
@@ -87,17 +79,15 @@ def batch_norm(
     takes up the one that divides by n - 1, as PyTorch's does.
 
     Args:
-        params: what is learned.
         buffers: what evaluation uses, and training brings up to date.
         x: the batch; in training at least two rows.
         training: by the batch, or by the buffers.
-        momentum: as for `running_average`.
         eps: keeps the root of a variance of 0 away from 0.
 
     Raises:
         ValueError: one row in training, which has no variance.
 
-    Source: B, modes.
+    Source: document B, modes.
     """
     if training:
         _check_rows("batch_norm: x", len(x))
@@ -129,8 +119,6 @@ def pull_back(
 
     In training a row moves the mean and the variance of all, so dL/dx of a row depends on every
     other one; each of its columns adds up to 0. In evaluation the buffers are constants.
-
-    Args: as for `batch_norm`, and d_y, the derivative of a loss by its output.
     """
     weight = params["weight"]
     # forward
@@ -176,9 +164,6 @@ def track(
 
     Args:
         buffers: where to start; left as they are.
-        x: one row for each sample.
-        batches: the row numbers that each step sees.
-        momentum: as for `running_average`.
     """
     _check_rows("track: batches", batches.shape[1])
     ones = np.ones_like(buffers["running_mean"])

@@ -28,7 +28,7 @@ def tensor(data: NestedNumbers, *, dtype: DType | None = None, device: Device = 
         TypeError: data holds something else than Python numbers and truth values.
         ValueError: the lists are ragged or empty, or a number is not finite or does not fit.
 
-    Source: A 7.2, C, E.
+    Source: document A, section 7.2; documents C and E.
     """
     try:
         with np.errstate(over="ignore"):
@@ -44,7 +44,7 @@ def tensor(data: NestedNumbers, *, dtype: DType | None = None, device: Device = 
 def describe(x: Shaped[Array, "*shape"]) -> dict[str, Any]:
     """Rank, shape, dtype and device, as plain Python values.
 
-    Source: A 7.2, C.
+    Source: document A, section 7.2; document C.
     """
     return {
         "rank": x.ndim,
@@ -60,7 +60,7 @@ def elementwise(x: Num[Array, "*shape"], y: Num[Array, "*shape"]) -> dict[str, A
 
     Integers divide to float64.
 
-    Source: A 7.2.
+    Source: document A, section 7.2.
     """
     with np.errstate(all="ignore"):
         return {"sum": x + y, "difference": x - y, "product": x * y, "quotient": x / y}
@@ -70,7 +70,7 @@ def elementwise(x: Num[Array, "*shape"], y: Num[Array, "*shape"]) -> dict[str, A
 def dot(x: Num[Array, " n"], y: Num[Array, " n"]) -> Num[Array, ""]:
     """sum_i x_i y_i.
 
-    Source: A 7.2.
+    Source: document A, section 7.2.
     """
     return np.dot(x, y)
 
@@ -79,7 +79,7 @@ def dot(x: Num[Array, " n"], y: Num[Array, " n"]) -> Num[Array, ""]:
 def matmul(x: Num[Array, "n k"], y: Num[Array, "k m"]) -> Num[Array, "n m"]:
     """sum_k x_nk y_km.
 
-    Source: A 7.2.
+    Source: document A, section 7.2.
     """
     return x @ y
 
@@ -91,7 +91,7 @@ def broadcast(column: Num[Array, "n 1"], row: Num[Array, " m"]) -> Num[Array, "n
     On purpose here. By accident it turns (n,) against (n, 1) into (n, n), silently, which is why
     the other functions refuse shapes that differ.
 
-    Source: E.
+    Source: document E.
     """
     return column + row
 
@@ -102,7 +102,7 @@ def reductions(x: Float[Array, "*rows n"]) -> dict[str, Array]:
 
     NumPy says `axis`. The median of an even count is the mean of the middle two.
 
-    Source: C.
+    Source: document C.
     """
     return {
         "sum": x.sum(),
@@ -184,7 +184,7 @@ def cast(x: Shaped[Array, "*shape"], dtype: DType) -> Shaped[Array, "*shape"]:
     NumPy: a float beyond the integers of that size gives an unspecified one, with a warning.
     Given a mix of float32 and float64, or float32 and int32, NumPy itself goes to float64.
 
-    Source: E.
+    Source: document E.
     """
     return x.astype(dtype)
 
@@ -198,7 +198,7 @@ def from_host(array: np.ndarray, *, share: bool) -> Array:
     Raises:
         ValueError: the memory cannot be shared (never here).
 
-    Source: E.
+    Source: document E.
     """
     return array.view() if share else array.copy()
 
@@ -218,7 +218,7 @@ def move(x: Shaped[Array, "*shape"], device: Device) -> Shaped[Array, "*shape"]:
 
     NumPy: there is only "cpu".
 
-    Source: A 7.2.
+    Source: document A, section 7.2.
     """
     return x
 

@@ -29,11 +29,6 @@ def shuffles(n: Count, *, seed: Natural, epochs: Count) -> Int[Array, "epochs n"
 
     The generator is an object that goes on: it makes another permutation each time. The loader
     draws a number of its own from it first, so `torch.randperm` with that seed gives another order.
-
-    Args:
-        n: how many rows there are.
-        seed: of the generator.
-        epochs: passes over the rows.
     """
     generator = torch.Generator().manual_seed(seed)
     rows: Any = range(n)
@@ -47,12 +42,7 @@ def row_numbers(
 ) -> Iterator[Int[Array, " batch"]]:
     """The order, cut into batches: the last one may be smaller, or is dropped.
 
-    Args:
-        order: the row numbers of one pass.
-        batch: how many rows each batch has.
-        drop_last: whether to leave out a last batch that is smaller.
-
-    Source: C, next steps.
+    Source: document C, next steps.
     """
     for rows in BatchSampler(order.tolist(), batch, drop_last):
         yield order.new_tensor(rows)
@@ -69,12 +59,7 @@ def batches(
 ) -> Iterator[tuple[Float[Array, "batch in"], Float[Array, "batch out"]]]:
     """One pass over the rows in this order: x and t of each batch.
 
-    Args:
-        x: inputs, one row for each sample.
-        t: targets.
-        order, batch, drop_last: as for `row_numbers`.
-
-    Source: C, next steps.
+    Source: document C, next steps.
     """
     pairs, sampler = TensorDataset(x, t), order.tolist()
     loader = DataLoader(pairs, batch_size=batch, sampler=sampler, drop_last=drop_last)
@@ -94,12 +79,7 @@ def mean_of_means(
 
     The rows of a smaller last batch count for more than the others.
 
-    Args: as for `batches`.
-
-    Returns:
-        The mean of the batches' losses, and of their gradients by every parameter.
-
-    Source: C, next steps.
+    Source: document C, next steps.
     """
     params = {name: p.detach().requires_grad_() for name, p in params.items()}
     count, value = math.ceil(len(order) / batch), x.new_zeros(())
@@ -121,9 +101,7 @@ def weighted_mean(
 ) -> tuple[Float[Array, ""], Params]:
     """sum_k n_k L_k / n and its gradients: the loss of all n rows, whatever the n_k of a batch.
 
-    Args and Returns: as for `mean_of_means`.
-
-    Source: C, next steps.
+    Source: document C, next steps.
     """
     params = {name: p.detach().requires_grad_() for name, p in params.items()}
     value = x.new_zeros(())
@@ -150,18 +128,13 @@ def fit(
 
     Args:
         params: where to start; left as they are.
-        x: inputs, one row for each sample.
-        t: targets.
         orders: the order of each epoch.
-        batch: how many rows each batch has.
-        drop_last: whether to leave out a last batch that is smaller.
-        learning_rate: the size of a step.
 
     Returns:
         The parameters after the last update, and of each epoch the mean over its rows of the loss
         that each row had in its turn.
 
-    Source: C, next steps.
+    Source: document C, next steps.
     """
     out, features = params["weight"].shape
     layer = nn.utils.skip_init(nn.Linear, features, out, device=x.device, dtype=x.dtype)

@@ -2,6 +2,10 @@
 
 PyTorch: the forward pass records the graph, `backward` fills `.grad`, the update runs outside the
 graph, and the gradients must be reset, since `backward` adds to what stands there.
+
+params hold "weight" (out, in), a row for each output, and "bias" (out,). x is one sample or any
+number of them, t their targets, of exactly the shape of the outputs. learning_rate is the size of a
+step along the negative gradient. Gradients have the names of the parameters.
 """
 
 from typing import Annotated
@@ -22,12 +26,7 @@ def linear(
 ) -> Float[Array, "*n out"]:
     """y = x W^T + b.
 
-    Args:
-        x: one sample, or any number of them.
-        weight: one row for each output.
-        bias: one number for each output.
-
-    Source: C, B.
+    Source: documents B and C.
     """
     return x @ weight.T + bias
 
@@ -36,11 +35,7 @@ def linear(
 def mse_loss(y: Float[Array, "*n"], t: Float[Array, "*n"]) -> Float[Array, ""]:
     """Mean squared error: the mean of (y - t)**2 over every element.
 
-    Args:
-        y: predictions.
-        t: targets, of exactly the same shape.
-
-    Source: C.
+    Source: document C.
     """
     return torch.mean((y - t) ** 2)
 
@@ -49,12 +44,7 @@ def mse_loss(y: Float[Array, "*n"], t: Float[Array, "*n"]) -> Float[Array, ""]:
 def loss(params: Params, x: Float[Array, "*n in"], t: Float[Array, "*n out"]) -> Float[Array, ""]:
     """L = mean((x W^T + b - t)**2).
 
-    Args:
-        params: "weight" and "bias".
-        x: inputs.
-        t: targets.
-
-    Source: C.
+    Source: document C.
     """
     return mse_loss(linear(x, params["weight"], params["bias"]), t)
 
@@ -65,15 +55,7 @@ def loss_and_grads(
 ) -> tuple[Float[Array, ""], Params]:
     """L = mean((x W^T + b - t)**2), and dL/dW, dL/db.
 
-    Args:
-        params: "weight" and "bias".
-        x: inputs.
-        t: targets.
-
-    Returns:
-        The loss, and the gradients under the names of the parameters.
-
-    Source: C.
+    Source: document C.
     """
     params = {name: p.detach().requires_grad_() for name, p in params.items()}
     # forward
@@ -96,15 +78,11 @@ def fit(
 
     Args:
         params: where to start; left as they are.
-        x: inputs.
-        t: targets.
-        learning_rate: the step along the negative gradient.
-        steps: how many updates.
 
     Returns:
         The parameters after the last update, and the loss before each one.
 
-    Source: C.
+    Source: document C.
     """
     params = {name: p.detach().clone().requires_grad_() for name, p in params.items()}
     losses = []
@@ -138,9 +116,7 @@ def fit_with_optimizer(
     `skip_init` leaves out the random start that `load_state_dict` would overwrite. `SGD` updates
     with an FMA, so the last bits part from `fit`.
 
-    Args and Returns: as for `fit`.
-
-    Source: C, next steps.
+    Source: document C, next steps.
     """
     out, features = params["weight"].shape
     layer = nn.utils.skip_init(nn.Linear, features, out, device=x.device, dtype=x.dtype)
@@ -166,11 +142,7 @@ def error_factor(x: Float[Array, " in"], *, learning_rate: Positive) -> Float[Ar
 
     Training diverges where its size exceeds 1 and crawls where it is close to 1.
 
-    Args:
-        x: the sample.
-        learning_rate: the step along the negative gradient.
-
-    Source: C, which says so without the number: 0.9772 at its rate.
+    Source: document C, which says so without the number: 0.9772 at its rate.
     """
     return 1 - 2 * learning_rate * (x @ x + 1)
 

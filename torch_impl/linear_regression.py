@@ -2,6 +2,10 @@
 
 PyTorch: w and b are leaves that require a gradient; `backward` fills `w.grad` and `b.grad`, the
 update runs under `no_grad`, and `= None` resets the gradients for the next epoch.
+
+params hold the slope "w" and the intercept "b"; x is where the points are, t how high they are.
+learning_rate is the size of a step along the negative gradient. Gradients have the names of the
+parameters.
 """
 
 from typing import Annotated
@@ -20,11 +24,7 @@ Params = Annotated[dict[str, Array], {"w": "", "b": ""}]
 def predict(params: Params, x: Float[Array, "n 1"]) -> Float[Array, "n 1"]:
     """y = w x + b.
 
-    Args:
-        params: "w", the slope, and "b", the intercept.
-        x: inputs.
-
-    Source: A 7.6, E.
+    Source: document A, section 7.6; document E.
     """
     return params["w"] * x + params["b"]
 
@@ -33,12 +33,7 @@ def predict(params: Params, x: Float[Array, "n 1"]) -> Float[Array, "n 1"]:
 def loss(params: Params, x: Float[Array, "n 1"], t: Float[Array, "n 1"]) -> Float[Array, ""]:
     """Mean squared error: L = mean((w x + b - t)**2).
 
-    Args:
-        params: "w" and "b".
-        x: inputs.
-        t: targets.
-
-    Source: A 7.6, D, E.
+    Source: document A, section 7.6; documents D and E.
     """
     return torch.mean((predict(params, x) - t) ** 2)
 
@@ -49,15 +44,7 @@ def loss_and_grads(
 ) -> tuple[Float[Array, ""], Params]:
     """L, dL/dw = mean(2 (y - t) x) and dL/db = mean(2 (y - t)).
 
-    Args:
-        params: "w" and "b".
-        x: inputs.
-        t: targets.
-
-    Returns:
-        The loss, and the gradients under the names of the parameters.
-
-    Source: A 7.6.
+    Source: document A, section 7.6.
     """
     params = {name: p.detach().requires_grad_() for name, p in params.items()}
     # forward
@@ -80,15 +67,12 @@ def fit(
 
     Args:
         params: where to start; left as they are.
-        x: inputs.
-        t: targets.
-        learning_rate: the step along the negative gradient.
         steps: how many updates, each on all points: the documents' epochs.
 
     Returns:
         The parameters after the last update, and the loss before each one.
 
-    Source: A 7.6.
+    Source: document A, section 7.6.
     """
     params = {name: p.detach().clone().requires_grad_() for name, p in params.items()}
     losses = []
@@ -121,9 +105,7 @@ def fit_with_optimizer(
 
     `SGD` updates with an FMA, so the last bits part from `fit` after a few epochs.
 
-    Args and Returns: as for `fit`.
-
-    Source: D.
+    Source: document D.
     """
     layer = nn.utils.skip_init(nn.Linear, 1, 1, device=x.device, dtype=x.dtype)
     layer.load_state_dict({"weight": params["w"].reshape(1, 1), "bias": params["b"].reshape(1)})
@@ -152,12 +134,8 @@ def least_squares(x: Float[Array, "n 1"], t: Float[Array, "n 1"]) -> Params:
 
     Args:
         x: inputs; at least two of them differ, since otherwise no slope is the best.
-        t: targets.
 
-    Returns:
-        "w" and "b", at which both gradients of the loss are 0.
-
-    Source: E, least squares.
+    Source: document E, least squares.
     """
     dx = x - torch.mean(x)
     w = torch.sum(dx * (t - torch.mean(t))) / torch.sum(dx**2)

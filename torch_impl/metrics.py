@@ -20,7 +20,7 @@ from torch_impl import Below, Count, checked
 def decide(p: Annotated[Float[Array, "n classes"], Interval(ge=0, le=1)]) -> Int[Array, " n"]:
     """The most probable class; the first of them at a tie.
 
-    Source: B.
+    Source: document B.
     """
     return torch.argmax(p, dim=1)
 
@@ -32,7 +32,7 @@ def confusion_matrix(
 ) -> Int[Array, "classes classes"]:
     """How often class i was taken for class j: a row for what is, a column for what was said.
 
-    Source: C names metrics as what it leaves out.
+    Source: document C names metrics as what it leaves out.
     """
     classes = p.shape[1]
     pairs = classes * t.long() + decide(p)
@@ -49,11 +49,9 @@ def recall(
     """Of the samples of a class, the share that was found: M_ii / sum_j M_ij.
 
     Args:
-        p: probabilities.
-        t: classes.
         zero_division: the recall of a class that no sample has; None leaves it NaN.
 
-    Source: C names metrics as what it leaves out.
+    Source: document C names metrics as what it leaves out.
     """
     matrix = confusion_matrix(p, t)
     return _quotient(torch.diagonal(matrix), matrix.sum(dim=1), zero_division, p.dtype)
@@ -69,11 +67,9 @@ def precision(
     """Of the samples that were said to be of a class, the share that is: M_jj / sum_i M_ij.
 
     Args:
-        p: probabilities.
-        t: classes.
         zero_division: the precision of a class that was never said; None leaves it NaN.
 
-    Source: C names metrics as what it leaves out.
+    Source: document C names metrics as what it leaves out.
     """
     matrix = confusion_matrix(p, t)
     return _quotient(torch.diagonal(matrix), matrix.sum(dim=0), zero_division, p.dtype)
@@ -91,8 +87,6 @@ def reliability(
     Bin b holds what is above b / bins and at most (b + 1) / bins; the first one holds 0 too.
 
     Args:
-        p: probabilities.
-        t: classes.
         bins: how many, of equal width.
 
     Returns:
@@ -117,8 +111,6 @@ def calibration_error(
     bins: Count,
 ) -> Float[Array, ""]:
     """sum_b n_b / n abs(accuracy_b - confidence_b): how far confidence is from truth.
-
-    Args: as for `reliability`.
 
     Source: Guo, Pleiss, Sun and Weinberger, "On calibration of modern neural networks", 2017.
     """

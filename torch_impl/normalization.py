@@ -31,11 +31,7 @@ Buffers = Annotated[
 
 @checked
 def start(params: Params) -> Buffers:
-    """running_mean = 0, running_var = 1, num_batches_tracked = 0.
-
-    Args:
-        params: for the number of features and the dtype.
-    """
+    """running_mean = 0, running_var = 1, num_batches_tracked = 0."""
     weight = params["weight"]
     mean, var = torch.zeros_like(weight), torch.ones_like(weight)
     return {
@@ -52,8 +48,6 @@ def running_average(
     """(1 - momentum) old + momentum new: PyTorch's momentum, by default 0.1.
 
     Args:
-        old: the average so far.
-        new: what the batch has.
         momentum: the weight of the new.
     """
     return (1 - momentum) * old + momentum * new
@@ -66,8 +60,6 @@ def running_average_flax(
     """momentum old + (1 - momentum) new: Flax's and Keras' momentum, by default 0.99.
 
     Args:
-        old: the average so far.
-        new: what the batch has.
         momentum: the weight of the old.
     """
     return momentum * old + (1 - momentum) * new
@@ -89,17 +81,15 @@ def batch_norm(
     takes up the one that divides by n - 1. `functional.batch_norm` does so in place.
 
     Args:
-        params: what is learned.
         buffers: what evaluation uses, and training brings up to date.
         x: the batch; in training at least two rows.
         training: by the batch, or by the buffers.
-        momentum: as for `running_average`.
         eps: keeps the root of a variance of 0 away from 0.
 
     Raises:
         ValueError: one row in training, which has no variance.
 
-    Source: B, modes.
+    Source: document B, modes.
     """
     if training:
         _check_rows("batch_norm: x", len(x))
@@ -126,8 +116,6 @@ def pull_back(
 
     In training a row moves the mean and the variance of all, so dL/dx of a row depends on every
     other one; each of its columns adds up to 0. In evaluation the buffers are constants.
-
-    Args: as for `batch_norm`, and d_y, the derivative of a loss by its output.
     """
     params = {name: p.detach().requires_grad_() for name, p in params.items()}
     x = x.detach().requires_grad_()
@@ -154,9 +142,6 @@ def track(
 
     Args:
         buffers: where to start; left as they are.
-        x: one row for each sample.
-        batches: the row numbers that each step sees.
-        momentum: as for `running_average`.
     """
     _check_rows("track: batches", batches.shape[1])
     features = x.shape[1]

@@ -33,10 +33,7 @@ STATE_DTYPES = (torch.float16, torch.float32, torch.float64)
 def count(params: dict[str, Array]) -> int:
     """How many numbers the parameters hold.
 
-    Args:
-        params: any named arrays.
-
-    Source: B, which prints 299 for a network that has 243.
+    Source: document B, which prints 299 for a network that has 243.
     """
     return sum(p.numel() for p in params.values())
 
@@ -45,10 +42,7 @@ def count(params: dict[str, Array]) -> int:
 def summary(params: Params) -> str:
     """The classifier's layers, as PyTorch prints a module: sizes, biases, the ReLUs.
 
-    Args:
-        params: the classifier's parameters.
-
-    Source: B.
+    Source: document B.
     """
     return str(SimpleNet.from_params(params))
 
@@ -59,13 +53,12 @@ def save(path: str | os.PathLike[str], params: dict[str, Array]) -> None:
 
     Args:
         path: the file; an old one stays as it is until the new one is complete.
-        params: any named arrays of floating-point numbers.
 
     Raises:
         OSError: the file cannot be written, or the path is that of a folder or a device.
         ValueError: a name is the one that the format keeps for itself.
 
-    Source: B, state.
+    Source: document B, the state of a model.
     """
     if "__metadata__" in params:
         raise ValueError("save: params must have other names, got __metadata__, the format's own")
@@ -104,7 +97,6 @@ def load(
     Args:
         path: the file; a state dict that `torch.save` wrote will do as well.
         like: parameters whose names, shapes and dtypes the file must have.
-        device: where the arrays shall be.
 
     Returns:
         The parameters; in the order of `like` where it is given.
@@ -114,7 +106,7 @@ def load(
         ValueError: it has more than 2 GiB, is neither a whole safetensors file nor a flat state
             dict, or not like `like`.
 
-    Source: B, state.
+    Source: document B, the state of a model.
     """
     if (size := Path(path).stat().st_size) > LARGEST:
         raise ValueError(f"load: path must have {LARGEST} bytes at most, got {path} with {size}")

@@ -29,7 +29,7 @@ def tensor(data: NestedNumbers, *, dtype: DType | None = None, device: Device = 
         TypeError: data holds something else than Python numbers and truth values.
         ValueError: the lists are ragged or empty, or a number is not finite or does not fit.
 
-    Source: A 7.2, C, E.
+    Source: document A, section 7.2; documents C and E.
     """
     try:
         array = torch.tensor(data, dtype=dtype and getattr(torch, dtype), device=device)
@@ -44,7 +44,7 @@ def tensor(data: NestedNumbers, *, dtype: DType | None = None, device: Device = 
 def describe(x: Shaped[Array, "*shape"]) -> dict[str, Any]:
     """Rank, shape, dtype and device, as plain Python values.
 
-    Source: A 7.2, C.
+    Source: document A, section 7.2; document C.
     """
     return {
         "rank": x.ndim,
@@ -60,7 +60,7 @@ def elementwise(x: Num[Array, "*shape"], y: Num[Array, "*shape"]) -> dict[str, A
 
     Integers divide to float32, the default dtype.
 
-    Source: A 7.2.
+    Source: document A, section 7.2.
     """
     return {"sum": x + y, "difference": x - y, "product": x * y, "quotient": x / y}
 
@@ -69,7 +69,7 @@ def elementwise(x: Num[Array, "*shape"], y: Num[Array, "*shape"]) -> dict[str, A
 def dot(x: Num[Array, " n"], y: Num[Array, " n"]) -> Num[Array, ""]:
     """sum_i x_i y_i.
 
-    Source: A 7.2.
+    Source: document A, section 7.2.
     """
     return torch.dot(x, y)
 
@@ -78,7 +78,7 @@ def dot(x: Num[Array, " n"], y: Num[Array, " n"]) -> Num[Array, ""]:
 def matmul(x: Num[Array, "n k"], y: Num[Array, "k m"]) -> Num[Array, "n m"]:
     """sum_k x_nk y_km.
 
-    Source: A 7.2.
+    Source: document A, section 7.2.
     """
     return x @ y
 
@@ -90,7 +90,7 @@ def broadcast(column: Num[Array, "n 1"], row: Num[Array, " m"]) -> Num[Array, "n
     On purpose here. By accident it turns (n,) against (n, 1) into (n, n), silently, which is why
     the other functions refuse shapes that differ.
 
-    Source: E.
+    Source: document E.
     """
     return column + row
 
@@ -101,7 +101,7 @@ def reductions(x: Float[Array, "*rows n"]) -> dict[str, Array]:
 
     PyTorch says `dim`. Its `median` is the lower of the middle two; -median(-x) is the upper.
 
-    Source: C.
+    Source: document C.
     """
     return {
         "sum": x.sum(),
@@ -184,7 +184,7 @@ def cast(x: Shaped[Array, "*shape"], dtype: DType) -> Shaped[Array, "*shape"]:
     mix of float32 and float64, `nn.Linear` raises, and w * x + b goes to float64 if w has a
     dimension; a w of rank 0 takes no part, and x's float32 stays.
 
-    Source: E.
+    Source: document E.
     """
     return x.to(getattr(torch, dtype), copy=True)
 
@@ -198,7 +198,7 @@ def from_host(array: np.ndarray, *, share: bool) -> Array:
     Raises:
         ValueError: the memory cannot be shared, being read-only or reversed.
 
-    Source: E.
+    Source: document E.
     """
     if not share:
         return torch.from_numpy(array.copy())
@@ -224,7 +224,7 @@ def move(x: Shaped[Array, "*shape"], device: Device) -> Shaped[Array, "*shape"]:
 
     PyTorch: `to`. Operands on different devices are refused.
 
-    Source: A 7.2.
+    Source: document A, section 7.2.
     """
     return x.to(device)
 

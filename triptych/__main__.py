@@ -42,7 +42,9 @@ def parser() -> argparse.ArgumentParser:
     read.add_argument("concept", nargs="?", help="without one: list what there is")
     read.add_argument("function", nargs="?", help="without one: the whole concept")
     read.add_argument("--dim-same", action="store_true", help="dim the lines that do not differ")
-    read.add_argument("--code", action="store_true", help="leave the docstrings out")
+    read.add_argument(
+        "--code", action="store_true", help="leave out of docstrings what is looked up"
+    )
     read.add_argument("--svg", metavar="FILE", help="write a picture instead")
 
     run = commands.add_parser("run", help="print what the documents print about a concept")

@@ -6,7 +6,6 @@ which a person, a screen reader or the clipboard wants them: one file after the 
 also becomes a page of its own, to which the line numbers lead.
 """
 
-import ast
 import html
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -39,7 +38,7 @@ def setup(app: Sphinx) -> dict[str, Any]:
 class Columns(SphinxDirective):
     """`{columns} CONCEPT` shows a whole concept, `{columns} CONCEPT FUNCTION` one function.
 
-    Of the one function, `:code:` leaves its docstring out.
+    Of the one function, `:code:` leaves out of its docstring what is looked up.
     """
 
     required_arguments = 1
@@ -53,9 +52,8 @@ class Columns(SphinxDirective):
             self.env.note_dependency(parse.directory(module.column) / f"{module.concept}.py")
         up = root(self.env.docname)
         if len(self.arguments) > 1:
-            part = parse.find(modules, self.arguments[1])[0]
-            if "code" in self.options:
-                part = without_docstring(part)
+            shown = tuple(map(parse.briefly, modules)) if "code" in self.options else modules
+            part = parse.find(shown, self.arguments[1])[0]
             return [raw(section_html(part, modules, up))]
         parts = parse.sections(modules)
         made: list[nodes.Node] = [raw(_contents(parts) + _bar())]
@@ -134,21 +132,6 @@ def section_html(section: Section, modules: Sequence[Module], up: str) -> str:
     grid = f'<div class="tp-columns tp-wide highlight" style="--rows:{len(rows) + 1}">{panes}</div>'
     declared = differences.of(modules[0].concept).get(section.name)
     return f"<p>{html.escape(declared.why)}</p>{grid}" if declared else grid
-
-
-def without_docstring(section: Section) -> Section:
-    """The section of a function with code only; its lines keep their numbers."""
-
-    def code(block: parse.Block) -> parse.Block:
-        tree = ast.parse("\n".join(cell.text for cell in block.cells)).body[0]
-        assert isinstance(tree, ast.FunctionDef | ast.ClassDef)
-        first = tree.body[0]
-        said = range(first.lineno - 1, first.end_lineno or first.lineno)
-        described = ast.get_docstring(tree) is not None
-        kept = [c for i, c in enumerate(block.cells) if not described or i not in said]
-        return block._replace(cells=tuple(kept))
-
-    return section._replace(blocks=tuple(block and code(block) for block in section.blocks))
 
 
 def _pane(section: Section, rows: Sequence[Row], module: Module, index: int, up: str) -> str:

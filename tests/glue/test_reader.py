@@ -187,16 +187,27 @@ def test_what_is_the_same_can_be_dimmed(width: int) -> None:
 
 
 @pytest.mark.parametrize("width", [60, 130])
-def test_docstrings_can_be_left_out(width: int) -> None:
+def test_what_is_looked_up_can_be_left_out(width: int) -> None:
     text = reader.page("optimizers", None, width=width, code_only=True).plain
     full = reader.page("optimizers", None, width=width).plain
-    for docstring in ("roughly", "algorithm"):
+    for docstring in ("Args:", "roughly", "Source:", "algorithm"):
         assert docstring in full
         assert docstring not in text
-    # the module's own, comments and code stay
-    for code in ("PyTorch:", "# update", "def adam_step", "(1 - beta1)"):
+    # the module's own, the formula, the framework's own words, comments and code stay
+    for code in (
+        "PyTorch:", "p <- p - rate g", "copies", "# update", "def adam_step", '"""'
+    ):  # fmt: skip
         assert text.count(code) == full.count(code) > 0
-    assert text.count('"""') == 6
+
+
+def test_the_page_of_a_concept_says_how_much_is_the_same() -> None:
+    rows = [row for section in sections("gradients", None) for row in section.rows()]
+    full = [row for row in rows if any(cell and cell.text.strip() for cell in row.cells)]
+    same = sum(row.same for row in full)
+    assert 0 < same < len(full)
+    text = reader.page("gradients", None, width=200).plain
+    assert f"\nthe same in all three: {same} of {len(full)} lines\n" in text
+    assert "the same in all three:" not in reader.page("gradients", "cube", width=200).plain
 
 
 def test_wrong_names_get_the_nearest() -> None:

@@ -16,6 +16,7 @@ from triptych.claims.verdicts import Result, by_claim
 from triptych.data import DOCUMENTS
 from triptych.names import DISPLAY_NAMES
 from triptych.source import differences, parse
+from triptych.source.parse import own_words
 
 WIDTH = 80
 """No line is longer, but for a word that is."""
@@ -237,9 +238,8 @@ class _Page:
 
 def _second(docstring: str) -> str:
     """The second paragraph, on one line; "" if there is none in words."""
-    paragraphs = [" ".join(text.split()) for text in docstring.split("\n\n")]
-    text = paragraphs[1] if len(paragraphs) > 1 else ""
-    return "" if text.startswith(("Args", "Returns", "Raises", "Source")) else text
+    paragraphs = own_words(docstring)
+    return " ".join(paragraphs[1].split()) if len(paragraphs) > 1 else ""
 
 
 def _wrapped(text: str, first: str, deeper: int, following: str | None = None) -> list[str]:

@@ -217,17 +217,38 @@ def parse(text: str, column: str, concept: str) -> Module:
     )
 
 
-def without_docstrings(module: Module) -> Module:
-    """The same file, but for the docstrings of its functions and classes."""
-    left_out: set[int] = set()
-    for node in ast.walk(ast.parse("\n".join(module.lines))):
-        if isinstance(node, _DEFINITIONS) and ast.get_docstring(node) is not None:
-            left_out.update(range(node.body[0].lineno, _last(node.body[0]) + 1))
+def briefly(module: Module) -> Module:
+    """The same file, its functions and classes without what is looked up: `own_words` are left."""
+    left_out = set(_looked_up("\n".join(module.lines)))
     blocks = (
         block._replace(cells=tuple(cell for cell in block.cells if cell.line not in left_out))
         for block in module.blocks
     )
     return module._replace(blocks=tuple(blocks))
+
+
+def own_words(docstring: str) -> tuple[str, ...]:
+    """Its paragraphs in words: the formula, then what the framework does of its own.
+
+    Without Args, Returns, Raises and the source.
+    """
+    return tuple(text for text in docstring.split("\n\n") if not _LOOKED_UP.match(text))
+
+
+_LOOKED_UP = re.compile(r"\s*(Args|Returns|Raises|Source)\b")
+
+
+def _looked_up(text: str) -> Iterator[int]:
+    """The lines of the paragraphs that `own_words` leaves out, and the blank one above each."""
+    lines = text.splitlines()
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, _DEFINITIONS) and ast.get_docstring(node) is not None:
+            leaving = False
+            for number in range(node.body[0].lineno + 1, _last(node.body[0])):
+                if not lines[number - 1].strip():
+                    leaving = _LOOKED_UP.match(lines[number]) is not None
+                if leaving:
+                    yield number
 
 
 _DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)

@@ -58,7 +58,7 @@ def read(
         function: a function or class of it, shown with its private helpers; None for everything.
         console: where to print.
         dim_same: print faintly what is the same in all three.
-        code_only: leave the docstrings of functions and classes out.
+        code_only: of the docstrings of functions and classes, only the formula and the own words.
 
     Raises:
         UnknownNameError: there is no such concept or function; the message names the nearest.
@@ -136,11 +136,12 @@ def page(
     """What `read` prints, as one text with no line wider than `width`."""
     modules = parse.load(concept)
     if code_only:
-        modules = tuple(map(parse.without_docstrings, modules))
+        modules = tuple(map(parse.briefly, modules))
     parts = parse.sections(modules) if function is None else parse.find(modules, function)
     lines = [
         *(Text(line, style="bold") for line in textwrap.wrap(_title(modules, function), width)),
         *_legend(width, signs),
+        *([] if function else _total(parts, width)),
     ]
     for section in parts:
         lines += [Text(), *_section(section, modules, width, dim_same, signs)]
@@ -157,7 +158,7 @@ def _section(
 ) -> Iterator[Text]:
     rows = section.rows()
     panes = [_Pane(module, section, rows, i, dim_same) for i, module in enumerate(modules)]
-    yield _rule(_name(section), _how_much_is_same(section, rows), width, signs)
+    yield _rule(_name(section), _how_much_is_same(section), width, signs)
     if declared := differences.of(modules[0].concept).get(section.name):
         for sentence in textwrap.wrap(declared.why, width):
             yield Text(sentence, style="italic")
@@ -312,18 +313,30 @@ def _legend(width: int, signs: Signs) -> Iterator[Text]:
         yield Text(line, style="dim")
 
 
+def _total(parts: Sequence[Section], width: int) -> Iterator[Text]:
+    same, full = map(sum, zip(*map(_count, parts), strict=True))
+    for line in textwrap.wrap(f"the same in all three: {same} of {full} lines", width):
+        yield Text(line, style="dim")
+
+
+def _count(section: Section) -> tuple[int, int]:
+    """How many lines are the same in every column, and how many there are."""
+    full = [r for r in section.rows() if any(cell and cell.text.strip() for cell in r.cells)]
+    return sum(row.same for row in full), len(full)
+
+
 def _name(section: Section) -> str:
     if section.kind == parse.STATEMENTS:
         return f"below {section.name}"
     return TITLES.get(section.kind, section.name)
 
 
-def _how_much_is_same(section: Section, rows: Sequence[Row]) -> str:
+def _how_much_is_same(section: Section) -> str:
     if None in section.blocks:
         pairs = zip(COLUMNS, section.blocks, strict=True)
         return f"in {' and '.join(DISPLAY_NAMES[c] for c, block in pairs if block)} only"
-    full = [row for row in rows if any(cell and cell.text.strip() for cell in row.cells)]
-    return f"{sum(row.same for row in full)} of {len(full)} lines the same"
+    same, full = _count(section)
+    return f"{same} of {full} lines the same"
 
 
 def _rule(left: str, right: str, width: int, signs: Signs) -> Text:
