@@ -85,7 +85,7 @@ def backward_without_cotangent(x: Float[Array, " n"]) -> Float[Array, " n"]:
     """The backward pass of the vector y = x sum(x), given no cotangent.
 
     Raises:
-        TypeError: from JAX; `grad` is for scalars, and a vector of one element is none.
+        TypeError: from JAX; `grad` is for scalars, and refuses even a vector of one element.
 
     Source: document A, section 7.3, a vector output.
     """

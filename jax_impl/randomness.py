@@ -48,8 +48,10 @@ def linear_start(seed: Seed, *, features: Count, out: Count, dtype: DType) -> Pa
     weight_key, bias_key = jax.random.split(jax.random.key(seed))
     bound = features**-0.5
     return {
-        "weight": jax.random.uniform(weight_key, (out, features), dtype, -bound, bound),
-        "bias": jax.random.uniform(bias_key, (out,), dtype, -bound, bound),
+        "weight": jax.random.uniform(
+            weight_key, (out, features), dtype, minval=-bound, maxval=bound
+        ),
+        "bias": jax.random.uniform(bias_key, (out,), dtype, minval=-bound, maxval=bound),
     }
 
 

@@ -131,7 +131,7 @@ def recorded(
 
     def graph(w: Array, b: Array) -> Array:
         y = w * x + b
-        texts.append(str(y))
+        texts.append(str(y))  # a side effect, at each tracing: what is left is of `grad`
         return y
 
     program = jax.make_jaxpr(graph)(w, b)

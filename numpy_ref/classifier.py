@@ -96,7 +96,7 @@ def loss_and_grads(
     log_p = _log_softmax(z3)
     value = -np.mean(log_p[rows, t])
     # backward
-    # softmax and cross-entropy together: (P - onehot) / n
+    # -log P_t = log(sum_j exp(z_j)) - z_t: its slope is P - onehot, and the mean divides by n
     d_z3 = np.exp(log_p)  # (n, classes)
     d_z3[rows, t] -= 1
     d_z3 /= n

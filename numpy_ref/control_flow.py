@@ -16,6 +16,12 @@ def _quadratic(x: Var) -> Var:
     return x**2 + 3 * x + 1
 
 
+def _branch(x: Var) -> Var:
+    if x > 0:
+        return x**2
+    return -x
+
+
 @checked
 def define_by_run(x: Float[Array, ""]) -> Array:
     """dy/dx of y = x**2 + 3 x + 1, with every line run as Python reaches it.
@@ -65,13 +71,14 @@ def define_then_run(x: Float[Array, ""]) -> tuple[str, Array]:
 def branch(x: Float[Array, ""]) -> tuple[Array, Array]:
     """y = x**2 if x > 0 else -x, with Python's own `if`; and dy/dx on the branch that was taken.
 
-    The derivative is written into each arm.
+    The arm that was not taken is not in the record.
 
     Source: document A, section 7.1, control flow.
     """
-    if x > 0:
-        return x**2, 2 * x
-    return -x, -np.ones_like(x)
+    v = Var(x, tracked=True)
+    y = _branch(v)
+    y.backward()
+    return y.value, v.grad
 
 
 @checked
@@ -83,7 +90,9 @@ def branch_compiled(x: Float[Array, ""]) -> tuple[Array, Array]:
 
     Source: document A, section 7.1, control flow.
     """
+    # forward
     y = np.where(x > 0, x**2, -x)
+    # backward
     d_x = np.where(x > 0, 2 * x, -np.ones_like(x))
     return y, d_x
 

@@ -130,7 +130,7 @@ def fit_with_optimizer(
 
 @checked
 def error_factor(x: Float[Array, " in"], *, learning_rate: Positive) -> Float[Array, ""]:
-    """By what y - t is multiplied in one step on one sample and one output: 1 - 2 rate (x.x + 1).
+    """The factor that one step on one sample puts on y - t, one output: 1 - 2 rate (x.x + 1).
 
     Training diverges where its size exceeds 1 and crawls where it is close to 1.
 

@@ -1,7 +1,7 @@
 """How a backward pass behaves: accumulation, cotangents, reuse, stopping, several paths.
 
-NumPy: nothing watches, so a gradient is whatever one computes, and nothing objects. What an engine
-saves for its backward pass is here a variable that is still there.
+NumPy: the backward pass is code of one's own: nothing checks it, and nothing adds up by itself.
+What an engine would have to save for it, such as x, is a variable that still exists.
 """
 
 import numpy as np
@@ -160,8 +160,11 @@ def paths(x: Float[Array, ""]) -> dict[str, Float[Array, ""]]:
     y = a * b
     # backward
     d_y = np.ones_like(y)
-    d_a, d_b = d_y * b, d_y * a
-    through_a, through_b = d_a, d_b
+    d_a = d_y * b
+    d_b = d_y * a
+    # x + 2 and x + 3 hand on what they get
+    through_a = d_a
+    through_b = d_b
     return {"a": through_a, "b": through_b, "both": through_a + through_b}
 
 

@@ -4,12 +4,7 @@ NumPy: parameters are a dictionary of arrays and nothing else; the summary is wr
 the form in which PyTorch prints a module.
 """
 
-import contextlib
-import errno
 import os
-import secrets
-import shutil
-from pathlib import Path
 
 import numpy as np
 import safetensors.numpy
@@ -18,6 +13,7 @@ from safetensors import SafetensorError
 
 from numpy_ref import Device, checked, from_numpy, to_numpy
 from numpy_ref.classifier import Params
+from triptych import whole
 
 TORCH_FILES = (b"PK\x03\x04", b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.")
 """How a file of `torch.save` begins: a zip archive, or the magic number of the older form."""
@@ -65,26 +61,8 @@ def save(path: str | os.PathLike[str], params: dict[str, Array]) -> None:
     if "__metadata__" in params:
         raise ValueError("save: params must have other names, got __metadata__, the format's own")
     # safetensors writes the bytes as they lie in memory: they must lie in order
-    arrays = {name: np.ascontiguousarray(p) for name, p in to_numpy(params).items()}
-    target = Path(os.path.realpath(path))
-    # a random name: two writers of one path must not write into one file
-    unfinished = target.parent / f".{target.name}.{secrets.token_hex(8)}.partial"
-    try:
-        if old := target.exists():
-            _check_file("save", path)
-        with unfinished.open("xb") as file:
-            file.write(safetensors.numpy.save(arrays))
-            file.flush()
-            os.fsync(file.fileno())
-        if old:
-            shutil.copymode(target, unfinished)
-        unfinished.replace(target)
-    except OSError as error:
-        # its own words name the unfinished file, or none at all
-        raise OSError(error.errno, error.strerror, os.fspath(path)) from error
-    finally:
-        with contextlib.suppress(OSError):
-            unfinished.unlink()
+    arrays = {name: np.asarray(p, order="C") for name, p in to_numpy(params).items()}
+    whole.write(path, safetensors.numpy.save(arrays))
 
 
 @checked
@@ -108,10 +86,7 @@ def load(
 
     Source: document B, the state of a model.
     """
-    if (size := Path(path).stat().st_size) > LARGEST:
-        raise ValueError(f"load: path must have {LARGEST} bytes at most, got {path} with {size}")
-    _check_file("load", path)
-    content = Path(path).read_bytes()
+    content = whole.read(path, most=LARGEST)
     if content.startswith(TORCH_FILES):
         raise ValueError(
             f"load: path must be a whole safetensors file, got {path}, a PyTorch file: "
@@ -124,24 +99,8 @@ def load(
             f"load: path must be a whole safetensors file of NumPy dtypes, got {path}: {error}"
         ) from error
     if like is not None:
-        expected = {name: (tuple(p.shape), to_numpy(p).dtype.name) for name, p in like.items()}
-        found = {name: (p.shape, p.dtype.name) for name, p in arrays.items()}
-        wrong = [
-            f"{name} {found.get(name, 'missing')}, expected {expected.get(name, 'no such name')}"
-            for name in expected | found
-            if found.get(name) != expected.get(name)
-        ]
-        if wrong:
-            raise ValueError(f"load: path must hold parameters like `like`, got {'; '.join(wrong)}")
-        arrays = {name: arrays[name] for name in like}
+        arrays = whole.in_order_of(to_numpy(like), arrays)
     return from_numpy(arrays, device=device)
-
-
-def _check_file(function: str, path: str | os.PathLike[str]) -> None:
-    """Refuse what is no file: a pipe keeps its reader waiting, a device may never end."""
-    if not Path(path).is_file():
-        words = f"{function}: path must be that of a file, got a folder, a pipe or a device"
-        raise OSError(errno.EINVAL, words, os.fspath(path))
 
 
 if __name__ == "__main__":

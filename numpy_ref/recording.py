@@ -51,6 +51,12 @@ class Var:
     def __pow__(self, k: int) -> "Var":
         return _apply("power", self, k)
 
+    def __neg__(self) -> "Var":
+        return _apply("multiply", -1, self)
+
+    def __gt__(self, other: Any) -> Any:
+        return self.value > other
+
     def __rmatmul__(self, other: Any) -> "Var":
         return _apply("matmul", other, self)
 

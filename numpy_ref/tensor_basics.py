@@ -98,7 +98,7 @@ def broadcast(column: Num[Array, "n 1"], row: Num[Array, " m"]) -> Num[Array, "n
 
 @checked
 def reductions(x: Float[Array, "*rows n"]) -> dict[str, Array]:
-    """Sum, mean, least, greatest, its first place, and median of all entries; the sum of each row.
+    """Sum, mean, least, greatest and where it first is, median of all entries; the sum of each row.
 
     NumPy says `axis`. The median of an even count is the mean of the middle two.
 

@@ -13,6 +13,7 @@ from collections.abc import Callable
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor as Array
+from torch.nn.functional import cross_entropy
 
 from torch_impl import Below, Positive, checked
 from torch_impl.classifier import Params, SimpleNet, fit, loss
@@ -89,11 +90,15 @@ def compiled_network(
     optimizer = torch.optim.SGD(net.parameters(), lr=learning_rate)
     losses = []
     for rows in batches:
+        # reset
         optimizer.zero_grad()
-        value = torch.nn.functional.cross_entropy(compiled(x[rows]), t[rows].long())
-        value.backward()
-        optimizer.step()
+        # forward
+        value = cross_entropy(compiled(x[rows]), t[rows].long())
         losses.append(value.detach())
+        # backward
+        value.backward()
+        # update
+        optimizer.step()
     return {name: p.detach() for name, p in net.named_parameters()}, torch.stack(losses)
 
 

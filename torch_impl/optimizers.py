@@ -35,11 +35,12 @@ class SGD(torch.optim.Optimizer):
         """One update; the gradients are those of the last `backward`."""
         for group in self.param_groups:
             for p in group["params"]:
-                p.sub_(group["lr"] * p.grad)
+                if p.grad is not None:
+                    p.sub_(group["lr"] * p.grad)
 
 
 class Adam(torch.optim.Optimizer):
-    """Adam, in place; `state` holds "step", "m" and "v" for each parameter."""
+    """Adam for every parameter with a gradient, in place; `state` holds its "step", "m" and "v"."""
 
     def __init__(
         self,
@@ -56,6 +57,8 @@ class Adam(torch.optim.Optimizer):
         for group in self.param_groups:
             (beta1, beta2), eps = group["betas"], group["eps"]
             for p in group["params"]:
+                if p.grad is None:
+                    continue
                 state = self.state[p]
                 if not state:
                     state |= {"step": 0, "m": torch.zeros_like(p), "v": torch.zeros_like(p)}

@@ -97,7 +97,7 @@ def broadcast(column: Num[Array, "n 1"], row: Num[Array, " m"]) -> Num[Array, "n
 
 @checked
 def reductions(x: Float[Array, "*rows n"]) -> dict[str, Array]:
-    """Sum, mean, least, greatest, its first place, and median of all entries; the sum of each row.
+    """Sum, mean, least, greatest and where it first is, median of all entries; the sum of each row.
 
     PyTorch says `dim`. Its `median` is the lower of the middle two; -median(-x) is the upper.
 

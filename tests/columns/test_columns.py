@@ -26,6 +26,7 @@ LONGEST = {
     "aliasing": 265,
     "classifier": 240,
     "data_parallel": 375,
+    "execution": 205,
     "gradients": 235,
     "normalization": 205,
     "recording": 240,

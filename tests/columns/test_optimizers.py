@@ -196,6 +196,18 @@ def test_the_object_stays_out_of_the_graph(columns: Any, name: str) -> None:
         assert p.grad_fn is None
 
 
+@pytest.mark.parametrize("name", ["SGD", "Adam"])
+def test_the_object_leaves_alone_what_has_no_gradient(columns: Any, name: str) -> None:
+    import torch
+
+    used, frozen = (torch.ones(2, requires_grad=True) for _ in range(2))
+    optimizer = getattr(columns[1].optimizers, name)([frozen, used], 0.1)
+    used.sum().backward()
+    optimizer.step()
+    assert torch.equal(frozen, torch.ones(2))
+    assert torch.all(used < 1)
+
+
 def test_the_object_goes_on_from_its_state(columns: Any) -> None:
     adam = columns[1].optimizers.Adam
     (whole, x), (cut, _) = layer_and_rows(), layer_and_rows()

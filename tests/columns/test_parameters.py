@@ -69,6 +69,14 @@ def test_outputs_are_identical_after_loading(column: Any, dtype: np.dtype, tmp_p
     assert logits[0].tobytes() == logits[1].tobytes()
 
 
+def test_a_number_stays_a_number(column: Any, tmp_path: Path) -> None:
+    """NumPy's `ascontiguousarray` would make a row of it."""
+    params = column.from_numpy({"w": np.float32(2), "b": np.float32(3)})
+    column.parameters.save(tmp_path / "p", params)
+    loaded = column.to_numpy(column.parameters.load(tmp_path / "p", like=params))
+    assert {name: (p.shape, float(p)) for name, p in loaded.items()} == {"w": ((), 2), "b": ((), 3)}
+
+
 @pytest.mark.parametrize("view", ["transposed", "reversed", "strided"])
 def test_memory_order_does_not_matter(columns: Any, tmp_path: Path, view: Any) -> None:
     # safetensors writes the bytes of such arrays in the wrong order unless told otherwise

@@ -201,12 +201,19 @@ def test_what_is_looked_up_can_be_left_out(width: int) -> None:
 
 
 def test_the_page_of_a_concept_says_how_much_is_the_same() -> None:
-    rows = [row for section in sections("gradients", None) for row in section.rows()]
-    full = [row for row in rows if any(cell and cell.text.strip() for cell in row.cells)]
-    same = sum(row.same for row in full)
-    assert 0 < same < len(full)
     text = reader.page("gradients", None, width=200).plain
-    assert f"\nthe same in all three: {same} of {len(full)} lines\n" in text
+    (total,) = re.findall(
+        r"\nthe same in all three: (\d+) of the (\d+) lines inside of functi", text
+    )
+    # what `a = x + 2` is to the left of, and no signature or docstring
+    modules = tuple(map(parse.bodies, parse.load("gradients")))
+    lines = [[c.text for b in m.blocks for c in b.cells if c.text.strip()] for m in modules]
+    assert all("    a = x + 2" in column for column in lines[:2])
+    for column in lines:
+        assert not any(re.search(r'def |"""|@|Source|import|^if', line) for line in column)
+    same, full = map(int, total)
+    assert max(map(len, lines)) < full < sum(map(len, lines))
+    assert 0 < same < full / 2
     assert "the same in all three:" not in reader.page("gradients", "cube", width=200).plain
 
 

@@ -169,7 +169,7 @@ MISTAKES: list[Row] = [
     # dtype, memory
     ("dtype", r",( dtype=)? x\.dtype(?=\))", ""),
     ("dtype", r"\bint64\b", "int32"),
-    ("memory", r"np\.ascontiguousarray\((\w+)\)", r"\1"),
+    ("memory", r'np\.asarray\((\w+), order="C"\)', r"\1"),
 ]
 """Made at every place of the code where the pattern stands, one at a time."""
 

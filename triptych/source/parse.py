@@ -227,6 +227,22 @@ def briefly(module: Module) -> Module:
     return module._replace(blocks=tuple(blocks))
 
 
+def bodies(module: Module) -> Module:
+    """The same file, but of each block only what its functions do: no signatures, no docstrings."""
+    kept: set[int] = set()
+    for node in ast.walk(ast.parse("\n".join(module.lines))):
+        if isinstance(node, ast.FunctionDef):
+            described = ast.get_docstring(node) is not None
+            first = _last(node.body[0]) if described else node.body[0].lineno - 1
+            kept.update(range(first + 1, _last(node) + 1))
+            kept.difference_update(range(node.lineno, first + 1))
+    blocks = (
+        block._replace(cells=tuple(cell for cell in block.cells if cell.line in kept))
+        for block in module.blocks
+    )
+    return module._replace(blocks=tuple(blocks))
+
+
 def own_words(docstring: str) -> tuple[str, ...]:
     """Its paragraphs in words: the formula, then what the framework does of its own.
 

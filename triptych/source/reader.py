@@ -141,7 +141,7 @@ def page(
     lines = [
         *(Text(line, style="bold") for line in textwrap.wrap(_title(modules, function), width)),
         *_legend(width, signs),
-        *([] if function else _total(parts, width)),
+        *([] if function else _total(concept, width)),
     ]
     for section in parts:
         lines += [Text(), *_section(section, modules, width, dim_same, signs)]
@@ -313,10 +313,12 @@ def _legend(width: int, signs: Signs) -> Iterator[Text]:
         yield Text(line, style="dim")
 
 
-def _total(parts: Sequence[Section], width: int) -> Iterator[Text]:
+def _total(concept: str, width: int) -> Iterator[Text]:
+    parts = parse.sections([*map(parse.bodies, parse.load(concept))])
     same, full = map(sum, zip(*map(_count, parts), strict=True))
-    for line in textwrap.wrap(f"the same in all three: {same} of {full} lines", width):
-        yield Text(line, style="dim")
+    line = f"the same in all three: {same} of the {full} lines inside of functions"
+    for piece in textwrap.wrap(line, width):
+        yield Text(piece, style="dim")
 
 
 def _count(section: Section) -> tuple[int, int]:
