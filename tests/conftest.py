@@ -25,6 +25,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 # other framework.
 os.environ.update(repeatable())
 os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
+# The command `triptych` keeps compiled programs in the user's cache; a test compiles its own.
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", "")
 
 SLOW = {f"tests/{name}" for name in (Path(__file__).parent / "slow.txt").read_text().splitlines()}
 """Tests that take half a second each, most of it in a compiler: they run with the slow ones,

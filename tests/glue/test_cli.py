@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from triptych.__main__ import main
+from triptych.__main__ import _spare, main
 from triptych.agreement import exhibits
 from triptych.claims.book import claims
 
@@ -122,7 +122,7 @@ def test_an_interruption_inside_a_callback_is_not_lost() -> None:
     """Where Python drops the exception: a callback of the garbage collector, such as JAX's."""
     start = textwrap.dedent("""
         import gc, signal, sys
-        from triptych.__main__ import main
+        from triptych.__main__ import _spare, main
 
         def collected(phase, _):
             if sys.unraisablehook is not sys.__unraisablehook__:  # the command has begun
@@ -200,3 +200,37 @@ def test_a_pipe_is_told_at_once_what_it_waits_for() -> None:
     done = triptych("compare", "--concept", "gradients")
     assert done.returncode == 0, done.stderr
     assert re.fullmatch(r"triptych compare: \d+ comparisons of three columns ...\n", done.stderr)
+
+
+@pytest.mark.slow
+def test_compiled_programs_are_kept_for_the_next_time(tmp_path: Path) -> None:
+    def run(cache: Path) -> subprocess.CompletedProcess[str]:
+        settings = {"XDG_CACHE_HOME": str(cache)}
+        environment = {k: v for k, v in os.environ.items() if not k.startswith("JAX_")} | settings
+        return subprocess.run(
+            [sys.executable, "-m", "triptych", "run", "gradients", "--column", "jax"],
+            capture_output=True, text=True, cwd=ROOT, env=environment,
+        )  # fmt: skip
+
+    first = run(tmp_path)
+    programs = {p: p.stat().st_mtime_ns for p in tmp_path.glob("triptych/jax-*/*-cache")}
+    assert programs
+    second = run(tmp_path)
+    assert {p: p.stat().st_mtime_ns for p in tmp_path.glob("triptych/jax-*/*-cache")} == programs
+    nowhere = tmp_path / "file"
+    nowhere.touch()
+    for done in (first, second, run(nowhere)):
+        assert (done.returncode, done.stderr, done.stdout) == (0, "", first.stdout)
+
+
+def test_what_the_user_has_set_stays(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.delitem(sys.modules, "jax", raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    monkeypatch.setenv("OPENBLAS_NUM_THREADS", "4")
+    monkeypatch.setenv("MKL_NUM_THREADS", "5")
+    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", "elsewhere")
+    before = dict(os.environ)
+    _spare()
+    assert dict(os.environ) == before
+    assert not list(tmp_path.iterdir())
