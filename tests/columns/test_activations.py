@@ -149,17 +149,21 @@ SHAPES = {
     "output.weight": (OUTPUTS, HIDDEN2),
     "output.bias": (OUTPUTS,),
 }
+SQUARE = {name: (ROWS,) * len(shape) for name, shape in SHAPES.items()}
+"""As many units in each layer as rows: a product the wrong way round has the right shape here."""
 
 
-def whole(dtype: Any) -> tuple[Params, np.ndarray, np.ndarray]:
+def whole(
+    dtype: Any, shapes: dict[str, tuple[int, ...]] = SHAPES
+) -> tuple[Params, np.ndarray, np.ndarray]:
     """Small whole numbers; no number that goes into a ReLU is 0."""
     rng = np.random.default_rng(3)
-    params = {name: rng.integers(-3, 4, shape).astype(dtype) for name, shape in SHAPES.items()}
+    params = {name: rng.integers(-3, 4, shape).astype(dtype) for name, shape in shapes.items()}
     # even weights and odd biases
     params["fc1.weight"] *= 2
     params["fc1.bias"] += 1 - params["fc1.bias"] % 2
-    x = rng.integers(-3, 4, (ROWS, FEATURES)).astype(dtype)
-    return params, x, rng.integers(-3, 4, (ROWS, OUTPUTS)).astype(dtype)
+    x = rng.integers(-3, 4, (ROWS, shapes["fc1.weight"][1])).astype(dtype)
+    return params, x, rng.integers(-3, 4, (ROWS, shapes["output.weight"][0])).astype(dtype)
 
 
 def fractions(x: np.ndarray) -> np.ndarray:
@@ -211,6 +215,23 @@ def test_the_network_and_its_gradients_are_exact(
                 moved[name][at] += sign * step
                 losses.append(mean_square(moved, rows, targets, nonlinear))
             assert g[at] == (losses[0] - losses[1]) / (2 * step), (name, at)
+
+
+def test_square_layers(column: Any) -> None:
+    with column.precision("float64"):
+        params, x, t = whole("float64", SQUARE)
+        p, rows = {k: fractions(v) for k, v in params.items()}, fractions(x)
+        y = column.call("activations", "network", params, x, nonlinear=True)
+        np.testing.assert_array_equal(y, output(p, rows, True).astype(float))
+        _, grads = column.call("activations", "loss_and_grads", params, x, t, nonlinear=True)
+        for name, g in grads.items():
+            at, step = (1, 2)[: g.ndim], Fraction(1, 100)
+            moved = p | {name: p[name].copy()}
+            moved[name][at] += step
+            after = mean_square(moved, rows, fractions(t), True)
+            moved[name][at] -= 2 * step
+            back = mean_square(moved, rows, fractions(t), True)
+            assert g[at] == (after - back) / (2 * step), name
 
 
 def test_a_unit_at_0_gets_no_gradient(column: Any) -> None:

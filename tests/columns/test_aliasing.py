@@ -72,6 +72,12 @@ def test_who_sees_a_write(
     assert_pair(found, seen if column.name in seen_by else X, y, dtype)
 
 
+def test_a_square_is_turned_too(column: Any) -> None:
+    x = np.array([[1, 2], [3, 4]], "float32")
+    found = column.call("aliasing", "write_reshaped", x, value=np.float32(9), transposed=True)
+    assert_pair(found, x, [9, 3, 2, 4], np.dtype("float32"))
+
+
 @each
 def test_a_write_to_one_of_equal_rows(column: Any, dtype: np.dtype) -> None:
     given = (ROW.astype(dtype), dtype.type(9))

@@ -1,6 +1,6 @@
 """Can the tests fail? Plant one mistake at a time into a column and see which test notices.
 
-    python -m tests.mutation.mutants                     every mutant, about ten minutes
+    python -m tests.mutation.mutants                     every mutant, in hours
     python -m tests.mutation.mutants --sample 24         two dozen at random; the seed is printed
     python -m tests.mutation.mutants --match "optimizers.py adam_step"
     python -m tests.mutation.mutants --list              the names only
@@ -91,6 +91,9 @@ INSTEAD = {
 }
 """The function that is taken for another."""
 
+FIRST = 'globals().setdefault("first_rate", learning_rate)'
+"""The rate of the first call, whatever the rate of this one."""
+
 Row = tuple[str, str, str | Callable[[re.Match[str]], str]]
 """A kind of mistake, what to look for, what to put there."""
 
@@ -128,6 +131,7 @@ MISTAKES: list[Row] = [
     ("transposed operand", rf"@ ({ATOM})(?<!\.T)(?![\w.\[(])", r"@ \1.T"),
     ("transposed operand", rf"(?<![\w.])({ATOM})(?<!\.T) @", r"\1.T @"),
     ("swapped operands", rf"(?<![\w.])({ATOM}) (@|-|/) ({ATOM})(?![\w.\[(])", r"\3 \2 \1"),
+    ("square only", rf"({ATOM})\.T\b", r"(\1 if \1.shape[0] == \1.shape[-1] else \1.T)"),
     # what goes where
     ("swapped arguments", r"(?<!except \()(?<=\()(\w+), (\w+)(?=[,)])", r"\2, \1"),
     ("swapped arguments", r"argnums=\((\d), (\d)", r"argnums=(\2, \1"),
@@ -161,6 +165,8 @@ MISTAKES: list[Row] = [
     # optimisers
     ("learning rate", r"(?<![\w=])learning_rate \* ", ""),
     ("learning rate", r"learning_rate=learning_rate", "learning_rate=-learning_rate"),
+    ("stale capture", r"(?<![\w=])learning_rate(?= \*)", FIRST),
+    ("stale capture", r"(?<=lr=)learning_rate\b", FIRST),
     ("epsilon inside the root", r"(\w+\.sqrt)\((v(?:\[name\])? / seen2)\) \+ eps", r"\1(\2 + eps)"),
     ("epsilon forgotten", r" \+ eps\b", ""),
     ("bias correction", r" / seen[12]", ""),
