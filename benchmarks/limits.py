@@ -71,7 +71,7 @@ def binding_limit(
 
     Args:
         info: the row's `extra_info`.
-        limits: what `machine.limits` measured.
+        limits: what `limits()` measured.
         step: seconds of a step.
     """
     here = [limit for limit in limits if limit["device"] == info["device"]]

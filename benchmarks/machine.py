@@ -1,4 +1,4 @@
-"""The machine: its description, and its limits as measured in the same run as the rows."""
+"""The machine: its cores, its processor, the versions and settings of what runs on it."""
 
 import contextlib
 import os

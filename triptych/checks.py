@@ -1,4 +1,4 @@
-"""Input checks: the annotations of a column, made true.
+"""Input checks: every public function of a column holds its callers to its annotations.
 
 `checked` reads a function's signature once. A shape such as `Float[Array, "n features"]` binds
 the size of `n` wherever it first appears and must hold wherever it appears again; a parameter
@@ -84,7 +84,7 @@ class Backend(NamedTuple):
     compiling: Callable[[], bool] = lambda: False
     """True while a compiler reads this very code rather than runs it."""
     unusable: Callable[[Any], str] = lambda _: ""
-    """What an array lacks: its values, or a place for each of them; "" if nothing."""
+    """Why a function cannot compute with an array, such as one on the meta device; "" if it can."""
     row_numbers: Callable[[Any], Any] = lambda x: x
     """Integers in a width that the framework takes for row numbers."""
     aside: Callable[[Mapping[str, Any]], Callable[[], None]] = lambda _: lambda: None
@@ -153,9 +153,9 @@ else:
 
 
 def _dtypes(annotation: Any) -> Any:
-    """The dtype names that a jaxtyping annotation allows; no tuple where it allows any.
+    """The names of the dtypes that a jaxtyping annotation allows; what is no tuple allows any.
 
-    Without floats of 8 bits and less, in which no framework computes.
+    Floats of 8 bits and less are left out, because no framework computes in them.
     """
     found = getattr(annotation, "dtypes", None)
     short = re.compile(r"float[48]_")
@@ -637,7 +637,7 @@ def _late_rules(annotation: Any) -> Iterator[Late]:
 
 
 def _held(call: _Call, name: str, value: Any, _: Mapping[str, Any]) -> None:
-    """A rate of 1e39 is infinite beside numbers of float32."""
+    """Refuse a number that the arrays' dtype cannot hold, such as a rate of 1e39 in float32."""
     dtype = call.dtype[0] if call.dtype else ""
     if isinstance(value, float) and abs(value) > LARGEST.get(dtype, math.inf):
         raise call.wrong_value(name, f"a number that {dtype} can hold", value)
@@ -679,7 +679,7 @@ def _dimensions(annotation: Any) -> set[str]:
 
 
 def _check_references(function: str, annotations: Mapping[str, Any]) -> None:
-    """A limit that names a size or an argument which is not there would never be checked."""
+    """Raise LookupError for a limit on a size or argument that the function does not have."""
     sizes = {dim for annotation in annotations.values() for dim in _dimensions(annotation)}
     waiting = list(annotations.values())
     while waiting:

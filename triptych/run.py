@@ -11,7 +11,7 @@ from pathlib import Path
 
 from triptych.checks import check_device
 from triptych.claims.book import entries
-from triptych.claims.page import page
+from triptych.claims.transcript import transcript
 from triptych.claims.verdicts import check_all
 from triptych.column import Column
 from triptych.names import COLUMNS, DTYPES, UnknownNameError
@@ -52,7 +52,7 @@ def run(
     claims = [claim for claim in entries() if claim.concept == concept]
     if dtype == "float32":
         claims = [claim._replace(dtype="float32") for claim in claims]
-    for line in page(concept, names, check_all(names, only=claims, device=device)):
+    for line in transcript(concept, names, check_all(names, only=claims, device=device)):
         write(line)
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from triptych import run
-from triptych.claims import book, page, verdicts
+from triptych.claims import book, transcript, verdicts
 from triptych.claims.verdicts import Result, check_all
 from triptych.column import Column
 from triptych.names import COLUMNS, CONCEPTS, DISPLAY_NAMES, UnknownNameError
@@ -62,7 +62,7 @@ def test_lines_without_a_mark_are_the_same(columns: Any, concept: str) -> None:
 def test_lines_fit_and_begin_with_what_it_is(columns: Any, concept: str) -> None:
     for names in (*((name,) for name in COLUMNS), COLUMNS):
         lines = printed(concept, *names)
-        assert not [line for line in lines if len(line) > page.WIDTH and " " in line[12:]]
+        assert not [line for line in lines if len(line) > transcript.WIDTH and " " in line[12:]]
         assert not [line for line in lines if line != line.rstrip() or "\n" in line]
         assert " ".join(lines).startswith(load_column("numpy_ref", concept).summary)
 
@@ -200,7 +200,7 @@ def entry(text: str) -> Result:
 def test_an_entry_of_no_document() -> None:
     shown = entry('odd]\nwhat = "one"\ncall = "gradients.cube(1.0)"\nlike = "0"')
     assert (shown.claim.source, shown.claim.concept, shown.claim.judged) == ("", "gradients", False)
-    lines = list(page.page("gradients", ("numpy_ref",), [shown]))
+    lines = list(transcript.transcript("gradients", ("numpy_ref",), [shown]))
     assert lines[-2:] == ["S", "  one  1"]
 
 

@@ -6,7 +6,7 @@
     python -m tests.mutation.mutants --list              the names only
 
 A mutant is one line of a concept file with one mistake of MISTAKES in it. It is killed when a
-test fails, or when the process dies or hangs. mutants.toml lists those that nothing can tell from
+test fails, or when the process dies or hangs. survivors.toml lists those that nothing can tell from
 the original, each group with its reason; the exit status is 1 when another one survives, when a
 test tells one that is listed, or when one that is listed no longer exists.
 
@@ -581,8 +581,8 @@ def hunt(root: Path, targets: Sequence[Mutant], jobs: int) -> dict[str, str]:
 
 
 def explained(root: Path) -> dict[str, str]:
-    """The mutants that nothing can tell, and why: tests/mutation/mutants.toml."""
-    path = root / "tests" / "mutation" / "mutants.toml"
+    """The mutants that nothing can tell, and why: tests/mutation/survivors.toml."""
+    path = root / "tests" / "mutation" / "survivors.toml"
     groups = tomllib.loads(path.read_text(encoding="utf-8"))["group"] if path.exists() else []
     return {name: group["why"] for group in groups for name in group["names"]}
 

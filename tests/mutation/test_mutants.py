@@ -95,7 +95,7 @@ def test_texts_and_messages_are_left_alone() -> None:
 
 
 def test_what_is_listed_exists_once() -> None:
-    text = (mutants.ROOT / "tests" / "mutation" / "mutants.toml").read_text(encoding="utf-8")
+    text = (mutants.ROOT / "tests" / "mutation" / "survivors.toml").read_text(encoding="utf-8")
     listed = Counter(name for group in tomllib.loads(text)["group"] for name in group["names"])
     gone = listed.keys() - {mutant.name for mutant in everything()}
     assert not gone, "a line has changed: give the mutant its new name, if it still survives"
@@ -192,7 +192,7 @@ def test_killed_alive_listed_and_untouched(tmp_path: Path) -> None:
     survivor = "numpy_ref/optimizers.py adam_step, epsilon forgotten"
     alive = next(m.name for m in everything() if m.name.startswith(survivor))
     killed = f"numpy_ref/optimizers.py sgd_step, sign: return {{name: {mutant}"
-    listing = tmp_path / "tests" / "mutation" / "mutants.toml"
+    listing = tmp_path / "tests" / "mutation" / "survivors.toml"
     listing.write_text(f"[[group]]\nwhy = 'no test calls it'\nnames = ['''{alive}''']")
     done = run("epsilon forgotten")
     assert done.returncode == 0, done.stdout + done.stderr

@@ -2,7 +2,8 @@
 
 `claims.toml` says what is claimed, the call that shows it and the text to be expected; this
 module runs the call, writes the value with as many digits as that text has, and compares. A claim
-that holds must come out as printed, an erratum must come out otherwise, and as its true text says.
+that holds must give the printed text. A mistake of a document (an erratum) must give another text,
+the one that claims.toml calls true.
 A framework is imported when its column is asked for.
 """
 
@@ -35,11 +36,11 @@ from triptych.names import COLUMNS, DISPLAY_NAMES, UnknownNameError
 
 HOLDS, DIFFERS, ERRATUM, WRONG, MISSING = "holds", "differs", "erratum", "WRONG", "not installed"
 """HOLDS: the column gives what is printed. DIFFERS: it gives what claims.toml says of this column.
-ERRATUM: it gives what claims.toml says is true, and the document is wrong; a column that lacks the
-function or class differs there too. WRONG: it gives anything
-else. MISSING: the framework is not installed."""
+ERRATUM: it gives what claims.toml says is true, and the document is wrong. WRONG: it gives anything
+else. A column that lacks the function DIFFERS, at an erratum as well. MISSING: the framework is not
+installed."""
 SHOWN = "shown"
-"""In the place of a verdict, of a value that no document prints."""
+"""This stands in the place of a verdict where no document prints the value."""
 
 
 class Result(NamedTuple):

@@ -1,16 +1,18 @@
 """Rounding or a mistake: two arrays, each computed in two precisions.
 
 Let a, b be what two functions return in the precision asked for (eps), and A, B what they return
-in float64 (EPS). The error of a is |a - A|, which is known. If the functions are the same, rounding
-is all that parts them, and it shrinks with the precision: |A - B| is about EPS/eps times the error
-of a and b, 2^-29 times in float32. If they are not, |A - B| stays as large as the mistake is.
-The limit lies halfway between the two in digits, |A - B| <= sqrt(EPS/eps) * error: 2^-14.5 in
-float32, where a mistake of the size of the rounding itself is 2^14.5 times beyond and rounding
-2^14.5 times within. It needs no scale, so neither depth nor a gradient that is zero but for
-rounding nor columns of unlike scale mislead it.
+in float64 (EPS). The error of a is |a - A|, which is known. If both functions compute the same,
+they differ by rounding alone, and rounding shrinks with the precision: |A - B| is about EPS/eps
+times the error of a and b, which is 2^-29 times where eps is float32's. If one is mistaken,
+|A - B| stays as large as the mistake.
 
-An error may be small by luck, as that of a single number. So a difference of `FLOOR` float64
-roundings of the entry itself counts as none.
+The limit is the geometric mean of the two: |A - B| <= sqrt(EPS/eps) * error, with 2^-14.5 for
+float32. Rounding is then a factor of 2^14.5 below the limit, and a mistake no larger than the
+rounding of float32 a factor of 2^14.5 above it. No scale enters. So the verdict holds in a deep
+network, for a gradient that is zero in exact arithmetic, and for columns of very different size.
+
+A single number may have a small error by luck. So a difference of up to `FLOOR` float64 roundings
+of the entry counts as none.
 """
 
 import math
@@ -59,7 +61,7 @@ class Given(NamedTuple):
 
     label: str
     own: Any
-    """As the user asked for it; the other two are the same, and one of them is this one."""
+    """In the precision that the user asked for, which is that of `low` or of `wide`."""
     low: Any = None
     wide: Any = None
     """None if it could not be run in float64."""
@@ -78,7 +80,7 @@ class Rule(NamedTuple):
     why: str
     """Why float64 cannot judge; "" if it can."""
     scale: float = 0.0
-    """Of all gradients together: what a gradient may be zero against."""
+    """The size of all gradients together; one that is tiny beside it counts as zero."""
 
 
 def judge(name: str, reference: Given, given: Given, rule: Rule) -> Entry:
@@ -223,7 +225,7 @@ def _exact(entry: Any, a: np.ndarray, b: np.ndarray, A: Any, B: Any) -> Entry:  
 
 
 def _alike(a: Any, b: Any, A: Any, B: Any) -> tuple[Any, ...]:  # noqa: N803
-    """A Python number beside an array is one of its dtype."""
+    """Give a Python number the dtype of the array beside it."""
     numbers = (int, float, complex)
 
     def shaped(x: Any, like: Any) -> Any:

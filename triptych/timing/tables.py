@@ -1,4 +1,4 @@
-"""The timing report: tables for the terminal, Markdown and HTML with plots."""
+"""The timing report's tables; `files` writes them as Markdown and HTML, with plots."""
 
 import re
 from collections import defaultdict

@@ -22,8 +22,8 @@ WIDTH = 80
 """No line is longer, but for a word that is."""
 
 
-def page(concept: str, names: Sequence[str], results: Sequence[Result]) -> Iterator[str]:
-    """The lines of a concept's page.
+def transcript(concept: str, names: Sequence[str], results: Sequence[Result]) -> Iterator[str]:
+    """The lines that `triptych run` prints for a concept.
 
     Args:
         concept: one of `concepts()`.
@@ -79,17 +79,17 @@ class _Page:
         self.entries = entries
         self.modules = {name: parse.load_column(name, concept) for name in names}
         self.told: set[str] = set()
-        """The functions whose own words stand on the page."""
+        """The functions whose own words are printed."""
         self.marks = {name: f"{DISPLAY_NAMES[name]} |" for name in names}
         width = max(map(len, self.marks.values()))
         self.marks = {n: f"{m[:-1]:{width - 1}}|" for n, m in self.marks.items()}
-        # A column alone says what is its own where it has anything of its own. The pages of the
-        # concepts in which the columns agree in every bit are then the same in every byte.
+        # A column alone says what is its own where it has anything of its own. Where the
+        # columns agree in every bit, what they print is then the same in every byte.
         judged = any(entry.claim.judged for entry in entries)
         self.words = len(names) > 1 or not judged or any(entry.own for entry in entries)
 
     def lines(self) -> Iterator[str]:
-        """The whole page."""
+        """All lines."""
         module = next(iter(self.modules.values()))
         yield from textwrap.wrap(module.summary, WIDTH)
         if len(self.names) > 1:
@@ -216,7 +216,7 @@ class _Page:
             yield from self.marked(name, own[:1].upper() + own[1:] if own != text else text)
 
     def remarks(self, claims: Iterable[Claim]) -> Iterator[str]:
-        """The columns' own words about the functions that claims call, each once on the page."""
+        """The columns' own words about the functions that claims call, each once."""
         for claim in claims:
             for call in (claim.call, *claim.names.values()):
                 for function in re.findall(rf"\b{self.concept}\.(\w+)", call):
@@ -278,7 +278,7 @@ def _line(label: str, width: int, cells: Sequence[str], widths: Sequence[int], r
 
 
 def _groups(entries: Sequence[_Entry]) -> Iterator[tuple[str, str, list[_Row]]]:
-    """The source, the topic and the rows of each table of a page."""
+    """The source, the topic and the rows of each table."""
 
     def place(entry: _Entry) -> tuple[str, str, str]:
         claim = entry.claim
