@@ -44,7 +44,9 @@ def as_written(
     """
     losses = []
     for rows in batches:
+        # forward, backward
         value, grads = jax.value_and_grad(loss)(params, x[rows], t[rows])
+        # update
         params = jax.tree.map(lambda p, g: p - learning_rate * g, params, grads)
         losses.append(value)
     return params, jnp.stack(losses)

@@ -67,14 +67,12 @@ def cube(x: Float[Array, ""]) -> ValuesAndGrads:
 def chain(x: Float[Array, ""]) -> ValuesAndGrads:
     """a = 2 x, b = a + 3, y = b**2, so dy/dx = dy/db db/da da/dx = 2 b * 1 * 2.
 
-    (`b**2` of a NumPy scalar calls the C library's `pow`, whose last bit may differ from b b.)
-
     Source: document A, section 7.5.
     """
     # forward
     a = 2 * x
     b = a + 3
-    y = np.square(b)
+    y = np.square(b)  # b**2 of a NumPy scalar is C's pow, whose last bit may differ from b b
     # backward
     d_y = np.ones_like(y)
     d_b = d_y * (2 * b)

@@ -74,7 +74,7 @@ def vector_jacobian_product(
 
     Source: document A, section 7.3, a vector output.
     """
-    # forward: s = sum(x), y = x s
+    # forward; y = x s itself is not needed
     s = np.sum(x)
     # backward
     d_y = cotangent  # (n,)
@@ -91,7 +91,7 @@ def backward_without_cotangent(x: Float[Array, " n"]) -> Float[Array, " n"]:
 
     Source: document A, section 7.3, a vector output.
     """
-    # forward: s = sum(x), y = x s
+    # forward; y = x s itself is not needed
     s = np.sum(x)
     # backward
     d_y = 1  # (), where (n,) belongs

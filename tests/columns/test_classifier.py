@@ -365,6 +365,11 @@ def test_networks_draw_no_random_numbers(torch_column: Any) -> None:
     torch_column.call("parameters", "summary", params)
     line = data.line(dtype="float32")
     torch_column.call("linear_regression", "fit_with_optimizer", *line, learning_rate=0.1, steps=1)
+    # a thread makes its network at its first call
+    params = torch_column.from_numpy(params)
+    thread = threading.Thread(target=torch_column.classifier.logits, args=(params, torch.tensor(x)))
+    thread.start()
+    thread.join()
     assert torch.equal(torch.get_rng_state(), state)
 
 

@@ -247,6 +247,15 @@ def test_the_engine_multiplies_square_matrices(column: Any) -> None:
     assert b.grad.tolist() == [[4, 6], [4, 6]]
 
 
+@NUMPY
+def test_the_engine_compares_and_changes_signs(column: Any) -> None:
+    x = column.recording.Var(np.array(3.0), tracked=True)
+    assert (x > 2, x > 3) == (True, False)
+    y = -(x**2)
+    y.backward()
+    assert (y.value, x.grad) == (-9, -6)
+
+
 @TORCH
 def test_no_grad_saves_nothing(column: Any) -> None:
     torch = column.mechanics.torch
