@@ -1,7 +1,7 @@
 """What equal bits cost: the classifier's step with sums that have no order, beside the ordinary.
 
-The ordinary rows are those of bench_classifier.py. A result counts only if it is the other
-column's, bit by bit.
+It is a mode of that step, measured in turn with the ordinary rows of bench_classifier.py. A result
+counts only if it is the other column's, bit by bit.
 """
 
 from collections.abc import Iterator
@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any
 
 from benchmarks import peers
-from benchmarks.bench_classifier import NUMBERS, RATE, SIZES, arguments, steps_of
+from benchmarks.bench_classifier import NUMBERS, RATE, SIZES, TASKS, arguments, steps_of
 from benchmarks.cases import Case, Outputs, Target, judge, placed, precision
 from benchmarks.compile_time import unchecked
 from benchmarks.counts import classifier_step
@@ -17,7 +17,11 @@ from benchmarks.machine import devices, runs
 from triptych.column import Column
 
 BATCHES = (32, 4096)
-MODES = {"numpy_ref": "as written", "torch_impl": "as written", "jax_impl": "whole loop"}
+MODES = {
+    "numpy_ref": "equal bits",
+    "torch_impl": "equal bits",
+    "jax_impl": "whole loop, equal bits",
+}
 
 
 def make(case: Case) -> Target:
@@ -41,15 +45,16 @@ def make(case: Case) -> Target:
 
 
 def cases() -> Iterator[Case]:
-    """Every row; each is a default one."""
+    """Every row; the larger batches need --sweep, as the ordinary ones do."""
     for device in devices():
         for column, mode in MODES.items():
             for batch in BATCHES:
                 if runs(column, "as_written", device):
                     count = classifier_step(SIZES, batch, NUMBERS["float32"])
                     yield Case(
-                        "reproducible", "classifier step, SGD, equal bits", column, mode, batch,
-                        steps_of(batch), make, "float32", device, when="default", **count._asdict(),
+                        "reproducible", TASKS["sgd"], column, mode, batch,
+                        steps_of(batch), make, "float32", device,
+                        when="default" if batch == 32 else "sweep", **count._asdict(),
                     )  # fmt: skip
 
 

@@ -111,7 +111,7 @@ def binding_limit(
     return {"binds": binds, "seconds": seconds[binds], "share": seconds[binds] / step}
 
 
-LOOPS = ("whole loop", "CUDA graph", "fused")
+LOOPS = ("whole loop", "whole loop, equal bits", "CUDA graph", "fused")
 """Modes that are dispatched once for all of their steps."""
 SIDE = {"cpu": 2048, "cuda": 8192}
 """Of the square matrices whose product gives the arithmetic rate."""

@@ -120,7 +120,7 @@ def product(a: Float64[Array, "n k"], b: Float64[Array, "k m"]) -> Float64[Array
     high_b, low_b = split(b, unit_b)
     whole = high_a @ high_b
     parts = high_a @ low_b + low_a @ high_b
-    return rounded((whole + parts / 2**BITS) * (unit_a * unit_b))
+    return rounded((whole + parts / 2**BITS) * unit_a * unit_b)
 
 
 @checked

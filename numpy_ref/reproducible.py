@@ -70,7 +70,8 @@ def fit(
     losses = []
     for rows in batches:
         # forward, backward
-        value, grads = _loss_and_grads(params, x[rows], t[rows])
+        # by columns, as `rounded` lays out the rest
+        value, grads = _loss_and_grads(params, np.asfortranarray(x[rows]), t[rows])
         losses.append(value)
         # update
         if optimizer == "sgd":
@@ -94,6 +95,8 @@ def _linear(x: Array, weight: Array, bias: Array) -> Array:
 
 def _cross_entropy(logits: Array, t: Array) -> tuple[Array, Array]:
     """-log P_t of each row, and P."""
+    if not np.isfinite(logits).all():
+        raise ValueError("logits must be finite: training has diverged")
     shifted = rounded(logits - logits.max(axis=1, keepdims=True))
     exps = exp(shifted)
     sums = total(exps.T)[:, None]

@@ -48,7 +48,10 @@ def rounded(x: Float64[Array, "*shape"]) -> Float64[Array, "*shape"]:
 
     Source: Figueroa, "When is double rounding innocuous?", 1995.
     """
-    return np.where(np.abs(x) < SMALLEST, 0.0, x).astype(np.float32).astype(np.float64)
+    # by columns: sums and maxima over many rows then run along the memory
+    narrow = np.array(x, np.float32, order="F")
+    narrow[np.abs(x) < SMALLEST] = 0
+    return narrow.astype(np.float64)
 
 
 @checked
@@ -110,7 +113,7 @@ def product(a: Float64[Array, "n k"], b: Float64[Array, "k m"]) -> Float64[Array
     high_b, low_b = split(b, unit_b)
     whole = high_a @ high_b
     parts = high_a @ low_b + low_a @ high_b
-    return rounded((whole + parts / 2**BITS) * (unit_a * unit_b))
+    return rounded((whole + parts / 2**BITS) * unit_a * unit_b)
 
 
 @checked

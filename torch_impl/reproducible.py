@@ -121,6 +121,8 @@ class _CrossEntropy(Function):
 
     @staticmethod
     def forward(ctx: Any, logits: Array, t: Array) -> Array:
+        if not torch.isfinite(logits).all():
+            raise ValueError("logits must be finite: training has diverged")
         shifted = rounded(logits - logits.amax(dim=1, keepdim=True))
         exps = exp(shifted)
         sums = total(exps.T)[:, None]

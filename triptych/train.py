@@ -113,9 +113,10 @@ def main(options: argparse.Namespace, words: list[str]) -> int:
     except (ValueError, ImportError, OSError, RuntimeError) as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         print(f"triptych train: {rank}{reason}", file=sys.stderr, flush=True)
-        # not by the usual way: the engine would wait for the other workers at the end
         sys.stdout.flush()
         if rank:
+            time.sleep(2 * BEAT)  # a launcher that sees this one end does not let the others speak
+            # not by the usual way: the engine would wait for the other workers at the end
             os._exit(WRONG)
         return WRONG
 
@@ -123,8 +124,8 @@ def main(options: argparse.Namespace, words: list[str]) -> int:
 def _plan(options: argparse.Namespace) -> tuple[Plan, int]:
     column = column_of(options.column)
     workers = 1 if options.workers is None else options.workers
-    limits = {"--workers": workers, "--steps": options.steps, "--batch": options.batch}
-    for name, value in (limits | {"--every": options.every, "--timeout": options.timeout}).items():
+    counts = {"--workers": workers, "--steps": options.steps, "--batch": options.batch}
+    for name, value in (counts | {"--every": options.every, "--timeout": options.timeout}).items():
         if not value > 0:
             raise ValueError(f"{name} must be above 0, got {value}")
     if reason := missing(column):
@@ -139,8 +140,9 @@ def _plan(options: argparse.Namespace) -> tuple[Plan, int]:
         raise ValueError("--checkpoint needs --reproducible: ordinary bits depend on the workers")
     rate = options.learning_rate
     rate = digests.RATES[options.optimizer] if rate is None else rate
-    if not (0 < rate < np.inf):
-        raise ValueError(f"--learning-rate must be above 0, got {rate}")
+    float32 = np.finfo(np.float32)
+    if not float(float32.tiny) <= rate <= float(float32.max):
+        raise ValueError(f"--learning-rate must be above 0 in float32, and finite, got {rate}")
     run = digests.Run(options.optimizer, options.seed, options.batch, options.steps, "")
     return Plan(
         column, options.device, options.reproducible, run, rate, options.every,
@@ -228,6 +230,9 @@ def _work(plan: Plan, group: Any, watch: _Watch, *, as_json: bool) -> int:
     done = begun = len(losses)
     if first and begun and not as_json:
         print(f"goes on after step {begun}, from {plan.file}", flush=True)
+    rate = float(np.float32(plan.learning_rate))
+    if first and plan.reproducible and rate != plan.learning_rate and not as_json:
+        print(f"the rate {plan.learning_rate:g} is {rate} in float32", flush=True)
     watch.moved(begun)
     seconds = time.perf_counter()
     with precision("float32"):

@@ -19,6 +19,7 @@ from benchmarks import (
     bench_classifier,
     bench_gradients,
     bench_linear_regression,
+    bench_reproducible,
     cases,
     counts,
     harness,
@@ -34,7 +35,7 @@ from triptych.names import COLUMNS
 from triptych.timing import clock
 
 ROOT = Path(__file__).resolve().parents[2]
-MODULES = (bench_classifier, bench_gradients, bench_linear_regression)
+MODULES = (bench_classifier, bench_gradients, bench_linear_regression, bench_reproducible)
 
 pytestmark = pytest.mark.skipif(
     any(map(missing, ("torch_impl", "jax_impl"))), reason="the benchmarks compare all columns"
@@ -285,7 +286,7 @@ def test_a_missing_peer_is_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("devices", [["cpu"], ["cpu", "cuda"]])
-def test_seventy_rows_at_most_by_default(
+def test_eighty_rows_at_most_by_default(
     devices: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rows: list[Case] = []
@@ -296,7 +297,7 @@ def test_seventy_rows_at_most_by_default(
         )
         rows += list(module.cases())
     default = cases.chosen(rows, devices=devices)
-    assert 40 <= len(default) <= 72
+    assert 40 <= len(default) <= 80
     everything = cases.chosen(rows, devices=devices, full=True, sweep=True)
     assert len({case.id for case in everything}) == len(everything) == len(rows)
     swept = {c.batch for c in everything if c.task == "classifier step, SGD"}

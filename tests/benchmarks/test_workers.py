@@ -1,5 +1,7 @@
 """The time of a step on several workers: the messages, what they mean on paper, one row."""
 
+from pathlib import Path
+
 import pytest
 
 from benchmarks import workers
@@ -7,6 +9,8 @@ from benchmarks.bench_classifier import RATE, SIZES, arguments, steps_of
 from triptych import train
 from triptych.agreement.digests import digest
 from triptych.column import Column
+
+ROOT = Path(__file__).parents[2]
 
 
 def test_the_messages_of_a_step() -> None:
@@ -24,6 +28,8 @@ def test_on_paper() -> None:
     assert "64 workers | 1024 workers" in head
     assert rows[0].startswith("| 4-16-8-3, ordinary | 976 | 129 us |")
     assert len(rows) == 4
+    page = (ROOT / "docs/concepts/data_parallel.md").read_text(encoding="utf-8")
+    assert "\n".join(workers.on_paper()) in page
 
 
 def test_the_table(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -276,6 +276,35 @@ def test_who_was_started_together(
     assert len(begun) == (threaded.name == "torch_impl")
 
 
+@pytest.mark.parametrize(
+    ("told", "asked"),
+    [
+        ({}, []),
+        ({"PMI_SIZE": "2"}, [{"cluster_detection_method": "mpi4py"}]),
+        (
+            {"JAX_COORDINATOR_ADDRESS": "here:1", "RANK": "1", "WORLD_SIZE": "2"},
+            [{"num_processes": 2, "process_id": 1}],
+        ),
+    ],
+)
+def test_who_was_started_together_in_jax(
+    told: dict[str, str], asked: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jax = pytest.importorskip("jax")
+    parallel = Column("jax_impl").data_parallel
+    begun: list[dict[str, Any]] = []
+    monkeypatch.setattr(jax.distributed, "initialize", lambda **words: begun.append(words))
+    for name in ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "JAX_COORDINATOR_ADDRESS"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in told.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(jax, "device_count", lambda: 1)
+    assert parallel.join() is None
+    assert begun == asked
+    monkeypatch.setattr(jax, "device_count", lambda: 2)
+    assert parallel.join() == parallel._mesh(jax.devices())
+
+
 @pytest.mark.slow_in("jax_impl")
 def test_a_sum_of_all_workers_is_a_product(column: Column) -> None:
     """Also where large terms cancel: what is below the units that all share is cut off."""

@@ -19,6 +19,7 @@ from triptych import train
 from triptych.__main__ import main
 from triptych.agreement import digests
 from triptych.column import Column, missing
+from triptych.names import COLUMNS
 
 ROOT = Path(__file__).parents[2]
 SGD, ADAM = digests.committed()[:2]
@@ -54,10 +55,14 @@ def record(words: list[str], **settings: str) -> dict[str, Any]:
 
 def needs(*columns: str) -> None:
     for column in columns:
-        if reason := missing(column):
-            pytest.skip(reason)
+        needs_column(column)
     if "numpy_ref" in columns:
         pytest.importorskip("mpi4py")
+
+
+def needs_column(column: str) -> None:
+    if reason := missing(column):
+        pytest.skip(reason)
 
 
 # One worker, in this process
@@ -68,6 +73,24 @@ def test_it_prints_the_committed_digest(capsys: pytest.CaptureFixture[str]) -> N
     out = capsys.readouterr().out
     assert f"digest {SGD.digest}, as it must be on every machine" in out
     assert "step 100 of 100, loss 0.9073" in out
+
+
+def test_a_rate_that_is_rounded_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["train", "--reproducible", "--steps", "2", "--learning-rate"]
+    assert main([*words, "0.1"]) == 0
+    assert "the rate 0.1 is 0.10000000149011612 in float32" in capsys.readouterr().out
+    assert main([*words, "0.125"]) == 0
+    assert "the rate" not in capsys.readouterr().out
+
+
+@pytest.mark.slow_in("jax_impl")
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+@pytest.mark.parametrize("name", COLUMNS)
+def test_training_that_diverges(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    needs_column(name)
+    words = ["train", "--reproducible", "--steps", "5", "--learning-rate", "1e30"]
+    assert main([*words, "--column", name]) == 2
+    assert "must be finite" in capsys.readouterr().err
 
 
 def test_json(capsys: pytest.CaptureFixture[str]) -> None:
@@ -121,8 +144,10 @@ def test_a_checkpoint(optimizer: str, tmp_path: Path, capsys: pytest.CaptureFixt
         (["--every", "0"], "--every must be above 0, got 0"),
         (["--timeout", "nan"], "--timeout must be above 0, got nan"),
         (["--seed", "-1"], "--seed must be at least 0, got -1"),
-        (["--learning-rate", "0"], "--learning-rate must be above 0, got 0"),
-        (["--learning-rate", "inf"], "--learning-rate must be above 0, got inf"),
+        (["--learning-rate", "0"], "--learning-rate must be above 0 in float32, and finite, got 0"),
+        (["--learning-rate", "1e-50"], "must be above 0 in float32, and finite, got 1e-50"),
+        (["--learning-rate", "1e39"], "must be above 0 in float32, and finite, got 1e+39"),
+        (["--learning-rate", "nan"], "must be above 0 in float32, and finite, got nan"),
         (["--column", "numpi"], "no column 'numpi'"),
         (["--device", "tpu"], "no device 'tpu'; usable here: cpu"),
         (["--checkpoint", "x"], "--checkpoint needs --reproducible"),
@@ -360,8 +385,8 @@ def test_a_port_in_use() -> None:
 
 @pytest.mark.slow
 def test_every_rank_says_what_is_wrong() -> None:
-    words = ("--column", "numpy_ref", "--workers", 3)
-    status, _, err = finished(command(*words, launcher=(mpiexec(), "-n", "2")))
+    words = ("--column", "numpy_ref", "--workers", 4)
+    status, _, err = finished(command(*words, launcher=(mpiexec(), "-n", "3")))
     assert status == 2
-    assert "rank 0: --workers is 3, but 2 were started" in err
-    assert "rank 1: --workers is 3, but 2 were started" in err
+    for rank in range(3):
+        assert f"rank {rank}: --workers is 4, but 3 were started" in err

@@ -41,6 +41,8 @@ STYLES = {
     "whole loop": (":", "^"),
     "compiled network": ("-.", "v"),
     "CUDA graph": (":", "P"),
+    "equal bits": ("-", "x"),
+    "whole loop, equal bits": (":", "x"),
     "fused": ("-", "*"),
 }
 SETTINGS = {
