@@ -260,16 +260,16 @@ class _Comparison:
 
     def derived(self, found: list[tuple[Ran, Leaves]]) -> list[tuple[Ran, Leaves]]:
         """With the gradients, where two functions have them."""
-        pulls = [ran for ran, _ in found if ran.pull]
         cotangents = self._cotangents(found)
-        if not (self.gradients and self.call.by and cotangents and len(pulls) > 1):
-            return found
-        derived = []
-        for side, (ran, _) in zip(self.sides, found, strict=True):
+        several = sum(ran.pull is not None for ran, _ in found) > 1
+        wanted = bool(self.gradients and self.call.by and cotangents and several)
+        for number, side in enumerate(self.sides):
+            ran, _ = found[number]
             with blaming(side):
-                gradients = ran.pull(cotangents) if ran.pull else {}
-            derived.append((ran, self._untied(gradients)))
-        return derived
+                gradients = ran.pull(cotangents) if wanted and ran.pull else {}
+            # in place: what a run keeps for its gradients goes before the next one begins
+            found[number] = ran._replace(pull=None), self._untied(gradients)
+        return found
 
     def _cotangents(self, found: list[tuple[Ran, Leaves]]) -> dict[str, np.ndarray]:
         still = {name for ran, _ in found for name in ran.given_back}
@@ -503,7 +503,7 @@ class _Comparison:
                         f"not compared: the buffers that the call changed, {', '.join(changed)}; "
                         "let the port return (output, state)"
                     )
-        if self.gradients and not self.call.by and any(ran.pull for ran, _ in own):
+        if self.gradients and not self.call.by and any(s.framework != "numpy" for s in self.sides):
             self.notes.append("no gradients: no argument is floating-point and not fixed")
         if any(a.dtype.kind == "c" for a in self.call.given.values()):
             self.notes.append("gradients by complex numbers are PyTorch's: JAX's conjugates")

@@ -16,6 +16,7 @@ from triptych.checks import kind
 from triptych.port import jaxpr
 from triptych.port.state import parts
 from triptych.port.values import (
+    NARROW,
     WIDE,
     Leaves,
     eps,
@@ -93,10 +94,18 @@ class Call(NamedTuple):
         ]
         return positional, {key: fill(value, key, leaves) for key, value in self.kwargs.items()}
 
-    def arrays(self, precision: str) -> dict[str, np.ndarray]:
-        """The arrays in a precision: "own", "wide" (float64) or "narrow" (float32)."""
+    def leaves(self, precision: str, make: Callable[[np.ndarray], Any]) -> Leaves:
+        """The arrays in a precision ("own", "wide": float64, "narrow": float32), made one by one.
+
+        Nobody keeps them longer than for a run: of a large model there is no room for many copies.
+        """
         change: Any = {"own": lambda x: x, "wide": wide, "narrow": narrow}[precision]
-        return {name: change(array) for name, array in self.given.items()}
+        return {name: make(change(array)) for name, array in self.given.items()}
+
+    def is_double(self, precision: str) -> bool:
+        """Whether there are 64 bits in that precision."""
+        names = {array.dtype.name for array in self.given.values()}
+        return precision == "wide" or (precision == "own" and not names.isdisjoint(NARROW))
 
     def parted(self, result: Any) -> tuple[Any, Any]:
         """The output and the state that a function of JAX or NumPy returns."""
@@ -179,14 +188,17 @@ def outputs(label: str, result: Any) -> Leaves:
 def run(side: Side, call: Call, precision: str, derive: bool) -> Ran:
     """Run a function once, and leave its derivative to be asked for."""
     runner = {"torch": _run_torch, "jax": _run_jax, "numpy": _run_numpy}[side.framework]
-    return runner(side, call, call.arrays(precision), precision, derive)
+    ran = runner(side, call, precision, derive)
+    if ran.pull and not (derive and call.by):
+        return ran._replace(pull=lambda _: {})  # which keeps nothing of the run
+    return ran
 
 
 # NumPy
 
 
-def _run_numpy(side: Side, call: Call, arrays: Leaves, precision: str, _: bool) -> Ran:
-    leaves = {name: array.copy() for name, array in arrays.items()}
+def _run_numpy(side: Side, call: Call, precision: str, _: bool) -> Ran:
+    leaves = call.leaves(precision, np.array)
     positional, keywords = call.filled(leaves)
     result = side.function(*positional, **keywords)
     reached = 2.0**-52 if precision == "wide" else 0.0
@@ -227,12 +239,12 @@ def _leaves(state: Any) -> Leaves:
 # PyTorch
 
 
-def _run_torch(side: Side, call: Call, arrays: Leaves, precision: str, derive: bool) -> Ran:
+def _run_torch(side: Side, call: Call, precision: str, derive: bool) -> Ran:
     torch: Any = importlib.import_module("torch")
     function, scripted = side.function, None
     if takes_params(function, call.arguments):
         if isinstance(function, torch.jit.ScriptModule):
-            scripted = function = _scripted_copy(function, call, arrays)
+            scripted = function = _scripted_copy(function, call, precision)
         else:
             function = functional(function, call)
     elif is_module(function) and not isinstance(function, torch.jit.ScriptModule):
@@ -240,7 +252,7 @@ def _run_torch(side: Side, call: Call, arrays: Leaves, precision: str, derive: b
     widening = widened_torch(torch) if precision == "wide" else contextlib.nullcontext()
     differentiable = derive and bool(call.by)
     with torch.inference_mode(False), torch.set_grad_enabled(differentiable), widening:
-        leaves = {name: to_torch(array) for name, array in arrays.items()}
+        leaves = call.leaves(precision, to_torch)
         for name in call.by if differentiable else ():
             leaves[name].requires_grad_()
         positional, keywords = call.filled(leaves)
@@ -290,7 +302,7 @@ def _run_torch(side: Side, call: Call, arrays: Leaves, precision: str, derive: b
                     allow_unused=True,
                 )
         return {
-            name: np.zeros_like(arrays[name]) if grad is None else to_numpy(grad.to_dense())
+            name: to_numpy(torch.zeros_like(leaves[name]) if grad is None else grad.to_dense())
             for name, grad in zip(by, found, strict=True)
         }
 
@@ -371,10 +383,10 @@ def _own_weights(module: Any, precision: str) -> Callable[..., Any]:
     return lambda *inputs, **keywords: torch.func.functional_call(module, state, inputs, keywords)
 
 
-def _scripted_copy(module: Any, call: Call, arrays: Leaves) -> Any:
+def _scripted_copy(module: Any, call: Call, precision: str) -> Any:
     """A scripted module has no functional call: a copy with the parameters that are given."""
     other = copy.deepcopy(module)
-    prefix = call.names[0]
+    prefix, arrays = call.names[0], call.leaves(precision, np.asarray)
     given = {key: arrays[f"{prefix}[{key!r}]"] for key in call.arguments[0]}
     if any(array.dtype == np.float64 for array in given.values()):
         other = other.double()
@@ -451,50 +463,52 @@ def widened_torch(torch: Any) -> Any:
 # JAX
 
 
-def _run_jax(side: Side, call: Call, arrays: Leaves, precision: str, derive: bool) -> Ran:
+def _run_jax(side: Side, call: Call, precision: str, derive: bool) -> Ran:
     jax: Any = importlib.import_module("jax")
-    needed = any(array.dtype.name in ("float64", "complex128") for array in arrays.values())
-    with x64(precision == "wide" or needed):
-        leaves = {name: to_jax(array) for name, array in arrays.items()}
+    double = call.is_double(precision)
+    with x64(double):
+        leaves = call.leaves(precision, to_jax)
         function = jax_function(side, call, precision)
         casts, reached = "", 2.0**-52 if precision == "wide" else 0.0
         if precision == "wide":
             function, reached, casts = _widened_jax(function, leaves)
         # the user's own precision runs as it is written, the other as one compiled program
-        results, kept = function(leaves) if precision == "own" else _compiled(function, leaves)
+        own = precision == "own"
+        results, kept = function(leaves) if own else _compiled(function, lambda: (leaves,))
         values = outputs(side.label, results)
         state = _leaves(kept)
 
     def pull(cotangents: Cotangents) -> Leaves:
-        with x64(precision == "wide" or needed):
+        def pulled(floats: Leaves, fixed: Leaves, drawn: Leaves) -> Leaves:
+            def of_floats(floats: Leaves) -> Leaves:
+                found = dict(walk(function(fixed | floats)[0], "output"))
+                return {name: found[name] for name in cotangents if is_jax(found[name])}
 
-            def pulled(given: tuple[Leaves, Leaves, Leaves]) -> Leaves:
-                fixed, floats, drawn = given
+            primal, vjp = jax.vjp(of_floats, floats)
+            shaped = {n: drawn[n].astype(x.dtype).reshape(x.shape) for n, x in primal.items()}
+            return dict(vjp(shaped)[0])
 
-                def of_floats(floats: Leaves) -> Leaves:
-                    found = dict(walk(function(fixed | floats)[0], "output"))
-                    return {name: found[name] for name in cotangents if is_jax(found[name])}
-
-                primal, vjp = jax.vjp(of_floats, floats)
-                shaped = {n: drawn[n].astype(x.dtype).reshape(x.shape) for n, x in primal.items()}
-                return dict(vjp(shaped)[0])
-
-            floats = {name: leaves[name] for name in call.by}
-            fixed = {name: leaf for name, leaf in leaves.items() if name not in floats}
+        def given() -> tuple[Leaves, Leaves, Leaves]:
+            fixed = call.leaves(precision, to_jax)
+            floats = {name: fixed.pop(name) for name in call.by}
             # JAX's cotangents and gradients of complex numbers are the conjugates of PyTorch's
-            drawn = {name: to_jax(np.conj(x)) for name, x in cotangents.items()}
-            found = _compiled(pulled, (fixed, floats, drawn))
+            return floats, fixed, {name: to_jax(np.conj(x)) for name, x in cotangents.items()}
+
+        with x64(double):
+            # each gradient takes the place of what it is by
+            found = _compiled(pulled, given, donate_argnums=0)
+            of_torch: Any = {name: call.given[name].dtype.kind == "c" for name in call.by}
             return {
-                name: np.conj(to_numpy(found[name]))
-                if arrays[name].dtype.kind == "c"
-                else to_numpy(found[name])
-                for name in call.by
+                name: np.conj(to_numpy(found[name])) if conjugate else to_numpy(found[name])
+                for name, conjugate in of_torch.items()
             }
 
     return Ran(values, state, pull if derive else None, reached, casts)
 
 
-def _compiled(function: Callable[[Any], Any], given: Any) -> Any:
+def _compiled(
+    function: Callable[..., Any], given: Callable[[], tuple[Any, ...]], **options: Any
+) -> Any:
     """What a function gives, compiled as one: a program for each operation takes far longer.
 
     A function that looks at values, as a branch in Python does, runs as it is.
@@ -502,14 +516,14 @@ def _compiled(function: Callable[[Any], Any], given: Any) -> Any:
     jax: Any = importlib.import_module("jax")
     kept: list[Any] = []
 
-    def arrays(given: Any) -> Leaves:
-        kept[:] = [function(given)]
+    def arrays(*given: Any) -> Leaves:
+        kept[:] = [function(*given)]
         return {name: leaf for name, leaf in walk(kept[0], "") if is_jax(leaf)}
 
     try:
-        found = jax.jit(arrays)(given)
+        found = jax.jit(arrays, **options)(*given())
     except Exception:  # the user's own errors come up once more, without jit in their way
-        return function(given)
+        return function(*given())
     return fill(kept[0], "", found)
 
 

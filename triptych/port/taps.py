@@ -211,7 +211,7 @@ class _Jax(Source):
         if precision not in self.traced:
             jax: Any = importlib.import_module("jax")
             with x64(precision == "wide" or self._double()):
-                leaves = {n: to_jax(array) for n, array in self.call.arrays(precision).items()}
+                leaves = self.call.leaves(precision, to_jax)
                 returned: list[str] = []
                 called = own_copy(self.side.function, precision)
 
@@ -362,7 +362,7 @@ def _layer(name: str) -> str:
 
 class _Returned(Source):
     def spots(self, precision: str, *_: Any) -> list[Spot]:
-        leaves = {name: array.copy() for name, array in self.call.arrays(precision).items()}
+        leaves = self.call.leaves(precision, np.array)
         positional, keywords = self.call.filled(leaves)
         _, taps = self.call.tapped(self.side.function(*positional, **keywords))
         return [

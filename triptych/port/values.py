@@ -144,7 +144,7 @@ def to_jax(value: np.ndarray) -> Any:
     kept = jax.dtypes.canonicalize_dtype(value.dtype)
     if value.dtype.kind in "iu" and not np.array_equal(value.astype(kept), value):
         raise ValueError(f"a value does not fit into JAX's {kept} without x64")
-    return jax.device_put(np.array(value, kept), jax.devices("cpu")[0])
+    return jax.device_put(value.astype(kept), jax.devices("cpu")[0], may_alias=False)
 
 
 def _bfloat16() -> Any:

@@ -150,9 +150,12 @@ def judge(name: str, reference: Given, given: Given, rule: Rule) -> Entry:
             return entry("mistake", f"{far}, allowed {bound:.3g}; {said}", distance)
         words = f"{far}, and float64 cannot judge: {rule.why}; {said}"
         return entry("cannot tell", words, distance)
-    values = [
-        x.astype(WIDE[x.dtype.name]) for x in map(np.asarray, (given.low, reference.low, A, B))
+    del apart, close, nan, infinite  # of a large array there is no room for many copies
+    lows = [
+        x if other.low is other.own else other.low.astype(WIDE[other.low.dtype.name])
+        for x, other in ((a, given), (b, reference))
     ]
+    values = [*lows, *(x.astype(WIDE[x.dtype.name], copy=False) for x in map(np.asarray, (A, B)))]
     return _by_float64(entry, (a, b), values, rule._replace(low=low), distance)
 
 
@@ -169,7 +172,6 @@ def _by_float64(
         where = _index(odd)
         return entry("mistake", f"in float64 at {where}: {_at(A, B, where, 0)}", distance)
     with np.errstate(all="ignore"):
-        apart = np.where(_equal(A, B), 0.0, np.abs(A - B))
         errors = [_largest(a - A), _largest(b - B)]
         error = max(*errors, _largest(a - b))
     zero = not b.any() and not a.any()  # in both, as a gradient that cancels
@@ -183,7 +185,7 @@ def _by_float64(
         words = f"{distance:.3g} eps apart, rounding (error {growth[0]:.3g} and {growth[1]:.3g} eps"
         words += ")" if size > 0 else "; zero but for rounding)"
         return entry("rounding", words, distance, **more)
-    wide = float(apart[where])
+    wide = float(abs(A[where] - B[where]))
     stays = f"{wide / size:.2g} of the largest entry" if size > 0 else f"{wide:.2g}"
     return entry(
         "mistake",
@@ -198,9 +200,9 @@ def _ratios(A: np.ndarray, B: np.ndarray, error: float, rule: Rule) -> np.ndarra
     """|A - B| over the limit, entry by entry."""
     with np.errstate(all="ignore"):
         apart = np.where(_equal(A, B), 0.0, np.abs(A - B))
-        limit = math.sqrt(rule.reached / rule.low) * error
-        floor = FLOOR * rule.reached * np.maximum(np.maximum(np.abs(A), np.abs(B)), rule.scale)
-        return np.where(apart == 0, 0.0, apart / np.maximum(limit, floor))
+        limit = np.maximum(np.maximum(np.abs(A), np.abs(B)), rule.scale)
+        limit = np.maximum(FLOOR * rule.reached * limit, math.sqrt(rule.reached / rule.low) * error)
+        return np.where(apart == 0, 0.0, apart / limit)
 
 
 def excess(A: np.ndarray, B: np.ndarray, error: float, rule: Rule) -> float:  # noqa: N803
