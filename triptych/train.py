@@ -307,7 +307,8 @@ def _restored(plan: Plan, start: dict[str, np.ndarray]) -> Restored | None:
     params = {name: found.pop(name) for name in start if name in found}
     shapes = {name: value.shape for name, value in start.items()}
     if losses is None or {name: value.shape for name, value in params.items()} != shapes:
-        raise ValueError(f"{plan.file} is no checkpoint of this network: {sorted(found | params)}")
+        held = {name: value.shape for name, value in sorted((found | params).items())}
+        raise ValueError(f"{plan.file} is no checkpoint of this network: {held}")
     if len(losses) > plan.run.steps:
         raise ValueError(f"{plan.file} has {len(losses)} steps, --steps asks for {plan.run.steps}")
     return params, found or None, losses
