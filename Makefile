@@ -13,12 +13,14 @@ INSTALLED := $(VENV)/.installed
 DOCS_INSTALLED := $(VENV)/.installed-docs
 BENCH_INSTALLED := $(VENV)/.bench-installed
 BROWSER_INSTALLED := $(VENV)/.installed-browser
+OLDEST := .venv-oldest
+OLDEST_INSTALLED := $(OLDEST)/.installed
 ORACLES := .venv-oracles
 ORACLES_INSTALLED := $(ORACLES)/.installed
 SOURCES := numpy_ref torch_impl jax_impl triptych tests benchmarks
 
 .DEFAULT_GOAL := help
-.PHONY: help compare bench test oracles docs browser lint clean
+.PHONY: help compare bench test oldest oracles docs browser lint clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\): .*## /\1\t/p' $(firstword $(MAKEFILE_LIST)) | expand -t 10
@@ -38,6 +40,12 @@ endef
 
 $(INSTALLED): pyproject.toml constraints.txt
 	$(call install,triptych[dev],PyTorch and JAX are large,-e ".[dev]")
+	@touch $@
+
+$(OLDEST_INSTALLED): pyproject.toml tests/oldest.txt
+	@echo "==> installing the oldest versions into $(OLDEST) (PyTorch's CUDA build: gigabytes)"
+	@$(PYTHON) -m venv --clear $(OLDEST)
+	@$(OLDEST)/bin/python -m pip install --quiet --disable-pip-version-check -c tests/oldest.txt -e ".[test]"
 	@touch $@
 
 # TensorFlow and what the tests of one column need, without PyTorch and JAX: three frameworks in
@@ -84,6 +92,9 @@ bench: $(BENCH_INSTALLED) ## time the columns; RUNS=1 is quicker; BENCH_ARGS=--s
 	mv build/bench/*.json $(RESULTS) && \
 	$(BIN)/python -m triptych report $(RESULTS)/*.json --out $(RESULTS) && exit $$failed
 
+oldest: $(OLDEST_INSTALLED) ## run the tests on the oldest versions that are supported
+	$(OLDEST)/bin/python -m pytest $(PYTEST_ARGS)
+
 oracles: $(ORACLES_INSTALLED) ## ask TensorFlow 1 and 2 for the documents' derivatives
 	$(ORACLES)/bin/python -m pytest tests/columns/test_oracles.py $(PYTEST_ARGS)
 
@@ -104,5 +115,5 @@ lint: $(DOCS_INSTALLED) ## check style, format, the direction of imports, types
 	$(BIN)/mypy $(SOURCES) docs
 
 clean: ## remove the environments, the caches and the build outputs
-	rm -rf $(VENV) $(ORACLES) build dist site *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis .benchmarks
+	rm -rf $(VENV) $(OLDEST) $(ORACLES) build dist site *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis .benchmarks
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

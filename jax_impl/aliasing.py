@@ -130,7 +130,8 @@ def add_at(
 def write_source(array: np.ndarray, value: float, *, copied: bool) -> Shaped[Array, "*shape"]:
     """What an array made of a NumPy array holds after value went into all of the NumPy array.
 
-    Both copy, on a CPU too; `device_put` and `from_dlpack` may share memory.
+    Both copy, on a CPU too; `device_put` and `from_dlpack` may share memory, and up to JAX 0.10.0
+    so does `asarray`, where the data start at a multiple of 64 bytes.
     """
     _check_kept("write_source: array", array.dtype)
     source = np.array(array)

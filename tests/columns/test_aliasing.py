@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from support import versions
 
 from triptych import trees
 from triptych.names import COLUMNS
@@ -116,6 +117,8 @@ def test_an_index_that_comes_twice(column: Any, dtype: np.dtype) -> None:
 @pytest.mark.parametrize("dtype", ["float32", "int32"])
 @pytest.mark.parametrize("copied", [True, False])
 def test_a_write_to_the_array_that_was_brought_in(column: Any, dtype: str, copied: bool) -> None:
+    if column.name == "jax_impl" and not copied and versions.BEFORE_JAX_0_10_2:
+        pytest.skip("whether asarray copies depends on where the data start")
     array = X.astype(dtype)
     found = column.give_out(column.aliasing.write_source(array, 9, copied=copied))
     np.testing.assert_array_equal(array, X)
@@ -148,7 +151,7 @@ def test_a_value_that_the_derivative_needs(column: Any, dtype: np.dtype) -> None
     x = np.log([2, 3, 4]).astype(dtype)
     if column.name == "torch_impl":
         with pytest.raises(
-            RuntimeError, match=r"modified by an inplace operation.*output 0 of Exp,"
+            RuntimeError, match=r"modified by an inplace operation.*output 0 of Exp(Backward0)?,"
         ):
             column.call("aliasing", "write_saved", x, dtype.type(9))
         return
@@ -372,7 +375,7 @@ def test_what_jax_copies_and_what_it_shares(columns: Any, size: int) -> None:
     import jax.numpy as jnp
 
     for make, shares in (
-        (jnp.asarray, False),
+        (jnp.asarray, versions.BEFORE_JAX_0_10_2),
         (jnp.array, False),
         (jax.device_put, True),
         (jnp.from_dlpack, True),

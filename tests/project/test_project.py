@@ -195,3 +195,12 @@ def test_the_digests_that_are_told_are_the_committed_ones(file: str) -> None:
 
 def test_the_slow_list_names_tests(gone: set[str]) -> None:
     assert not gone, "tests/slow.txt names tests that do not exist; what are they called now?"
+
+
+def test_the_oldest_versions_are_the_lower_bounds(project: dict[str, Any]) -> None:
+    lines = [line for line in read("tests/oldest.txt").splitlines() if not line.startswith("#")]
+    oldest = dict(line.split("==") for line in lines)
+    bounds = {r.name: r.specifier for r in map(Requirement, project["dependencies"])}
+    assert oldest.keys() == bounds.keys()
+    for name, version in oldest.items():
+        assert f"{version}.".startswith(f"{str(bounds[name]).removeprefix('>=')}."), name

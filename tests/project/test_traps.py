@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support import versions
 
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "docs" / "_ext"))
@@ -31,6 +32,8 @@ def marked(trap: Any) -> Any:
 def test_every_line_gives_what_stands_behind_it(trap: Any, column: str) -> None:
     if not traps.judged_here(trap):
         pytest.skip(f"what holds on {trap.machine} only")
+    if trap.id in ("aliasing", "division-by-a-broadcast") and versions.BEFORE_JAX_0_10_2:
+        pytest.skip("another answer before JAX 0.10.2")
     for library in LIBRARIES:
         if library in trap.code.get(column, ""):
             pytest.importorskip(library)
