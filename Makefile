@@ -102,7 +102,7 @@ oracles: $(ORACLES_INSTALLED) ## ask TensorFlow 1 and 2 for the documents' deriv
 # kept in build/docs under the sources' contents.
 docs: $(DOCS_INSTALLED) ## build the pages into site/
 	@rm -rf site
-	@$(BIN)/python -m sphinx -q -E -W --keep-going -b html -d build/docs/doctrees docs site
+	@$(BIN)/python -m sphinx -q -E -W --keep-going -j auto -b html -d build/docs/doctrees docs site
 	@echo "open file://$(CURDIR)/site/index.html"
 
 browser: $(BROWSER_INSTALLED) docs ## build the pages and test them in Chromium, which the system must have

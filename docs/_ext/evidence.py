@@ -2,7 +2,8 @@
 
 The jobs run side by side in processes of their own. What they find is kept under a name made of
 the sources' contents and the frameworks' versions, so that a second build of the same sources
-measures nothing again and a build of other sources measures everything.
+measures nothing again and a build of other sources measures everything. Most of the time goes into
+XLA's compiler, so a program that one job has compiled is kept for the others.
 """
 
 import hashlib
@@ -12,8 +13,9 @@ import os
 import platform
 import subprocess
 import sys
+import traceback
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -32,17 +34,17 @@ READ_TOO = {
     "simulator": ("docs/_ext/simulator_data.py",),
 }
 JOBS = (
-    # the longest first
-    ("claims", "jax_impl"),
-    ("pictures", ""),
-    ("agreement", "float64"),
+    # the longest first; those that compile the same programs after each other
     ("agreement", "float32"),
-    ("claims", "torch_impl"),
     ("traps", ""),
-    ("digests", ""),
-    ("witness", ""),
-    ("simulator", ""),
+    ("agreement", "float64"),
+    ("claims", "jax_impl"),
     ("values", ""),
+    ("digests", ""),
+    ("pictures", ""),
+    ("claims", "torch_impl"),
+    ("simulator", ""),
+    ("witness", ""),
     ("claims", "numpy_ref"),
 )
 PICTURES = "_pictures"
@@ -71,10 +73,7 @@ def collect(app: Sphinx) -> None:
     todo = [job for job in JOBS if not files[job].is_file()]
     if todo:
         logger.info("measuring %s", ", ".join(" ".join(job).strip() for job in todo))
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        problems = [said for said in pool.map(lambda job: _start(job, files[job]), todo) if said]
-    if problems:
-        raise ExtensionError("\n".join(problems))
+        _measure({job: files[job] for job in todo}, compiled=cache.parent / "compiled")
     found: dict[str, Any] = {"shown": set()}
     for job, file in files.items():
         found.setdefault(job[0], {})[job[1]] = json.loads(file.read_text("utf-8"))
@@ -103,21 +102,33 @@ def fingerprint(job: Sequence[str]) -> str:
 def _files(names: Sequence[str]) -> Iterator[Path]:
     for name in names:
         path = ROOT / name
+        # sources and data; what Python compiles of them changes with every clone
         found = sorted(path.rglob("*.[pct]*")) if path.is_dir() else [path]
-        yield from (file for file in found if file.is_file())
+        yield from (file for file in found if file.is_file() and file.suffix != ".pyc")
 
 
-def _start(job: Sequence[str], file: Path) -> str:
-    """Run a job in a process of its own; what it said if it failed."""
-    file.parent.mkdir(parents=True, exist_ok=True)
+def _measure(todo: dict[tuple[str, str], Path], *, compiled: Path) -> None:
+    """Run the jobs in processes of their own.
+
+    Raises:
+        ExtensionError: one failed; the message is what it said.
+    """
     path = os.pathsep.join([str(ROOT), str(ROOT / "docs"), str(Path(__file__).parent)])
+    settings = {
+        "PYTHONPATH": path,
+        "JAX_PLATFORMS": "cpu",
+        # the jobs share the cores: with more than one thread each they would wait for each other
+        "OMP_NUM_THREADS": "1",
+        "JAX_COMPILATION_CACHE_DIR": str(compiled),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+    }
+    asked = json.dumps([[*job, str(file)] for job, file in todo.items()])
     done = subprocess.run(
-        [sys.executable, __file__, *job, str(file)],
-        # The jobs share the cores: with more than one thread each they would wait for each other.
-        env=os.environ | {"PYTHONPATH": path, "JAX_PLATFORMS": "cpu", "OMP_NUM_THREADS": "1"},
-        capture_output=True, text=True, check=False,
+        [sys.executable, __file__],
+        input=asked, env=os.environ | settings, capture_output=True, text=True, check=False,
     )  # fmt: skip
-    return f"{' '.join(job)}: {done.stderr.strip()}" if done.returncode else ""
+    if done.returncode:
+        raise ExtensionError(done.stderr.strip())
 
 
 # The jobs
@@ -215,29 +226,56 @@ def simulator(_: str) -> dict[str, Any]:
     return simulator_data()
 
 
-def main(arguments: Sequence[str]) -> None:
-    """Run one job and write what it found: KIND [PART] FILE."""
-    kind, *part, file = arguments
+JOB = {
+    "claims": claims,
+    "values": values,
+    "agreement": agreement,
+    "digests": digests,
+    "witness": witness,
+    "traps": traps,
+    "simulator": simulator,
+}
+
+
+def run(kind: str, part: str, file: Path) -> None:
+    """Run one job and write what it found."""
+    file.parent.mkdir(parents=True, exist_ok=True)
     if kind == "pictures":
         import pictures
 
-        found: Any = pictures.draw(Path(file).parent)
+        found: Any = pictures.draw(file.parent)
     else:
-        jobs = {
-            "claims": claims,
-            "values": values,
-            "agreement": agreement,
-            "digests": digests,
-            "witness": witness,
-            "traps": traps,
-            "simulator": simulator,
-        }
-        found = jobs[kind]("".join(part))
+        found = JOB[kind](part)
     # whole or not at all: a build that is stopped leaves nothing half written behind
     half = Path(f"{file}.half")
     half.write_text(json.dumps(found), encoding="utf-8")
     half.replace(file)
 
 
+def main(todo: Sequence[Sequence[str]]) -> int:
+    """Run the jobs, each a KIND, a PART and a FILE, as many at a time as there are cores.
+
+    The frameworks are imported once; each job then has a copy of this process to itself.
+    """
+    for name in FRAMEWORKS.values():
+        import_module(name)
+    waiting, running, failed = list(todo), 0, False
+    while waiting or running:
+        if waiting and running < (os.cpu_count() or 1):
+            kind, part, file = waiting.pop(0)
+            running += 1
+            if os.fork() == 0:
+                try:
+                    run(kind, part, Path(file))
+                except BaseException:
+                    print(f"{kind} {part}:", traceback.format_exc(), file=sys.stderr, flush=True)
+                    os._exit(1)
+                os._exit(0)
+        else:
+            failed |= os.wait()[1] != 0
+            running -= 1
+    return int(failed)
+
+
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    sys.exit(main(json.load(sys.stdin)))

@@ -8,6 +8,7 @@ parity tests and a web page work from the same pieces.
 import ast
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -187,8 +188,9 @@ def load_column(column: str, concept: str) -> Module:
 # Taking one file apart
 
 
+@cache
 def parse(text: str, column: str, concept: str) -> Module:
-    """Take the text of a source file apart.
+    """Take the text of a source file apart, once.
 
     Args:
         text: the whole file.
