@@ -1,4 +1,4 @@
-"""Sphinx's settings: MyST pages, the Furo theme, four extensions of our own in `_ext`."""
+"""Sphinx's settings: MyST pages, the Furo theme, extensions of our own in `_ext`."""
 
 import sys
 from pathlib import Path
@@ -23,6 +23,8 @@ extensions = [
     "tables",
     "reference",
     "simulator",
+    "derivation",
+    "drawing",
 ]
 myst_enable_extensions = ["colon_fence", "dollarmath", "attrs_inline"]
 myst_heading_anchors = 3

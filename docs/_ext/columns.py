@@ -1,7 +1,8 @@
 """The three columns as HTML: one grid for each function, its lines lined up.
 
-`triptych.source` takes the sources apart and lines them up; this writes down what it found. The
-page is a grid whose rows are the aligned rows and whose columns are the files, in the order in
+`triptych.source` takes the sources apart and lines them up; this writes down what it found. What
+the columns have in common of a function, its signature and most of its docstring, stands once above
+the grid. The grid's rows are the aligned rows and its columns are the files, in the order in
 which a person, a screen reader or the clipboard wants them: one file after the other. Each file
 also becomes a page of its own, to which the line numbers lead.
 """
@@ -10,6 +11,7 @@ import html
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import said
 import traps
 from docutils import nodes
 from docutils.parsers.rst import directives
@@ -25,7 +27,12 @@ from triptych.source import differences, parse
 from triptych.source.align import Row
 from triptych.source.parse import Module, Section
 
-TITLES = {parse.DOCSTRING: "Module docstring", parse.IMPORTS: "Imports"}
+FOLDED = {parse.IMPORTS: "Imports, and the shapes that signatures name"}
+HELP = (
+    "<p>A signature stands once, above the three: <code>Float[Array, &quot;n 4&quot;]</code> is an "
+    "array of floating-point numbers with n rows of 4, and <code>@checked</code>, left out here, "
+    "refuses any other in words.</p>"
+)
 
 
 def setup(app: Sphinx) -> dict[str, Any]:
@@ -56,14 +63,27 @@ class Columns(SphinxDirective):
             part = parse.find(shown, self.arguments[1])[0]
             return [raw(section_html(part, modules, up))]
         parts = parse.sections(modules)
-        made: list[nodes.Node] = [raw(_contents(parts) + _bar())]
+        common, own = said.paragraphs([module.docstring for module in modules])
+        top = said.prose(common) + _notes(own) + _run(modules[0].concept) + HELP
+        made: list[nodes.Node] = [raw(top + _contents(parts) + _bar())]
         for part in parts:
+            if part.kind == parse.DOCSTRING:
+                continue
+            if part.kind == parse.IMPORTS:
+                grid = section_html(part, modules, up)
+                made.append(raw(fold(FOLDED[part.kind], grid, anchor(part))))
+                continue
+            if part.name.startswith("_"):
+                code = function_html if part.kind == parse.FUNCTION else section_html
+                summary = f"<code>{part.name}</code>, which serves the others"
+                made.append(raw(fold(summary, code(part, modules, up), anchor(part))))
+                continue
             section = nodes.section(ids=[anchor(part)], names=[anchor(part)])
             is_code = part.kind in (parse.FUNCTION, parse.CLASS)
             title = nodes.literal(text=part.name) if is_code else nodes.Text(_title(part))
             section += nodes.title(part.name, "", title)
-            boxes = [traps.box(trap, up) for trap in traps.at(modules[0].concept, part.name)]
-            section += raw("".join([*boxes, section_html(part, modules, up)]))
+            shown = function_html if is_code else section_html
+            section += raw(shown(part, modules, up))
             made.append(section)
         return made
 
@@ -85,7 +105,33 @@ def anchor(section: Section) -> str:
 
 
 def _title(section: Section) -> str:
-    return TITLES.get(section.kind, f"Below {section.name}")
+    return FOLDED.get(section.kind, f"Below {section.name}")
+
+
+def fold(summary: str, body: str, name: str = "") -> str:
+    """Something that is there for whoever opens it."""
+    place = f' id="{name}"' if name else ""
+    return f'<details class="tp-fold tp-wide"{place}><summary>{summary}</summary>{body}</details>'
+
+
+def _notes(own: Sequence[Sequence[str]]) -> str:
+    """What each column says of itself: where the three part, and why."""
+    notes = "".join(
+        f'<div class="tp-note" data-column="{column}">{said.prose(texts)}</div>'
+        for column, texts in zip(COLUMNS, own, strict=True)
+        if texts
+    )
+    return f'<div class="tp-notes" role="group" aria-label="What differs, and why">{notes}</div>'
+
+
+def _run(concept: str) -> str:
+    """The command that runs the concept, ready to be copied."""
+    command = f"triptych run {concept}"
+    copy = (
+        f'<button type="button" class="tp-copy" data-code="{command}" '
+        f'aria-label="Copy {command}">Copy</button>'
+    )
+    return f'<div class="tp-run"><strong>Run it</strong> <code>{command}</code>{copy}</div>'
 
 
 def _contents(parts: Sequence[Section]) -> str:
@@ -118,35 +164,76 @@ def _bar() -> str:
     )
 
 
-def section_html(section: Section, modules: Sequence[Module], up: str) -> str:
+def function_html(section: Section, modules: Sequence[Module], up: str) -> str:
+    """What is said of a function or a class, and its code alone."""
+    parted = said.of(section, modules)
+    own = [said.prose(texts) for texts in parted.own]
+    trap = traps.note(traps.at(modules[0].concept, section.name), up)
+    bare = bool(parted.signature)
+    grid = section_html(parted.code, modules, up, section, own, bare=bare)
+    return said.above(parted) + trap + grid
+
+
+def section_html(
+    section: Section,
+    modules: Sequence[Module],
+    up: str,
+    whole: Section | None = None,
+    own: Sequence[str] = (),
+    *,
+    bare: bool = False,
+) -> str:
     """The grid of one section.
 
     Args:
         section: from `parse.sections` or `parse.find`.
         modules: the three files, from `parse.load`.
         up: the way from the page to the top of the site, "../" or "".
+        whole: what is copied, where it is more than what is shown.
+        own: what each column says of itself, as HTML.
+        bare: the body of a function without its `def`, which is set as far to the left.
     """
     rows = section.rows()
-    panes = "".join(_pane(section, rows, module, i, up) for i, module in enumerate(modules))
-    # the head is a row, too
-    grid = f'<div class="tp-columns tp-wide highlight" style="--rows:{len(rows) + 1}">{panes}</div>'
+    panes = "".join(
+        _pane(section, rows, module, i, up, whole or section, own if any(own) else ())
+        for i, module in enumerate(modules)
+    )
+    # the head is a row, too, and so are the sentences below it
+    count = len(rows) + 1 + any(own)
+    # a column that has nothing needs no room
+    widths = " ".join("7rem" if block is None else "minmax(0, 1fr)" for block in section.blocks)
+    grid = (
+        f'<div class="tp-columns tp-wide highlight{" tp-bare" * bare}" '
+        f'style="--rows:{count};--widths:{widths}">{panes}</div>'
+    )
     declared = differences.of(modules[0].concept).get(section.name)
     return f"<p>{html.escape(declared.why)}</p>{grid}" if declared else grid
 
 
-def _pane(section: Section, rows: Sequence[Row], module: Module, index: int, up: str) -> str:
+def _pane(
+    section: Section,
+    rows: Sequence[Row],
+    module: Module,
+    index: int,
+    up: str,
+    whole: Section,
+    own: Sequence[str],
+) -> str:
     name = DISPLAY_NAMES[module.column]
-    block = section.blocks[index]
+    block, everything = section.blocks[index], whole.blocks[index]
     page = f"{up}source/{module.path.removesuffix('.py')}.html"
-    if block is None:
+    if block is None or everything is None:
         head = f"<strong>{name}</strong> has none"
     else:
-        first = block.cells[0].line
+        first = everything.cells[0].line
         label = f"Copy {section.name or _title(section)}, {name}"
+        text = html.escape("\n".join(cell.text for cell in everything.cells))
         head = (
             f'<strong>{name}</strong> <a href="{page}#L{first}">{module.path}:{first}</a>'
-            f'<button type="button" class="tp-copy" aria-label="{label}">Copy</button>'
+            f'<button type="button" class="tp-copy" data-code="{text}" aria-label="{label}">'
+            "Copy</button>"
         )
+    sentence = f'<div class="tp-own">{own[index]}</div>' if own else ""
     cells = () if block is None else block.cells
     code = dict(zip((c.line for c in cells), lines(c.text for c in cells), strict=True))
     body = []
@@ -162,7 +249,7 @@ def _pane(section: Section, rows: Sequence[Row], module: Module, index: int, up:
         )
     return (
         f'<div class="tp-col" data-column="{module.column}" role="group" aria-label="{name}">'
-        f'<div class="tp-head">{head}</div>{"".join(body)}</div>'
+        f'<div class="tp-head">{head}</div>{sentence}{"".join(body)}</div>'
     )
 
 
@@ -189,7 +276,8 @@ def lines(texts: Iterator[str] | Sequence[str]) -> list[str]:
 def _code(text: str, highlighted: str) -> str:
     # a wrapped line hangs two characters deeper than it begins
     depth = len(text) - len(text.lstrip())
-    return f'<code style="--i:{depth}">{highlighted}</code>'
+    deep = ' class="tp-in"' if depth else ""
+    return f'<code{deep} style="--i:{depth}">{highlighted}</code>'
 
 
 def source_pages(app: Sphinx) -> Iterator[tuple[str, dict[str, Any], str]]:

@@ -9,7 +9,7 @@ from typing import Any
 
 import mistakes
 import traps
-from columns import raw, root
+from columns import fold, raw, root
 from docutils import nodes
 from docutils.parsers.rst import directives
 from evidence import PICTURES, ROOT
@@ -27,8 +27,14 @@ def setup(app: Sphinx) -> dict[str, Any]:
     """Register the directives."""
     for name, directive in DIRECTIVES.items():
         app.add_directive(name, directive)
+    app.connect("env-merge-info", merge)
     app.connect("env-check-consistency", complete)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
+
+
+def merge(app: Sphinx, env: Any, docnames: Iterable[str], other: Any) -> None:
+    """Take over what the pages that another process has read show."""
+    env.triptych["shown"] |= other.triptych["shown"]
 
 
 def complete(app: Sphinx, env: Any) -> None:
@@ -107,6 +113,27 @@ class Claims(_Shown):
         self.env.triptych["shown"].update(claim.id for claim in chosen)  # type: ignore[attr-defined]
         if not chosen:
             return "<p>The documents print nothing about it.</p>"
+        if not concept:
+            return self.table(chosen, rows)
+        errata = {claim.id for claim in book.errata()}
+        wrong = [claim for claim in chosen if claim.id in errata]
+        others = [claim for claim in chosen if claim.id not in errata]
+        shown = ""
+        if wrong:
+            shown += f"<p>{_counted(len(wrong), 'claim is', 'claims are')} wrong:</p>"
+            shown += self.table(wrong, rows)
+        if others:
+            said = _counted(len(others), "claim holds", "claims hold")
+            differ = sum(
+                any(record["verdict"] == verdicts.DIFFERS for record in rows[claim.id])
+                for claim in others
+            )
+            said += f", {differ} of them with another answer in some column" if differ else ""
+            shown += fold(said, self.table(others, rows))
+        return shown
+
+    def table(self, chosen: Sequence[book.Claim], rows: Mapping[str, Any]) -> str:
+        """The table of some claims."""
         body = "".join(self.group(list(group), rows) for group in _groups(chosen))
         head = "".join(f'<th scope="col">{DISPLAY_NAMES[column]}</th>' for column in COLUMNS)
         return (
@@ -163,6 +190,10 @@ class Claims(_Shown):
 
 
 SIGNS = {verdicts.HOLDS: "✓", verdicts.DIFFERS: "≠", verdicts.ERRATUM: "✗", verdicts.MISSING: "-"}
+
+
+def _counted(number: int, one: str, more: str) -> str:
+    return f"{number} {one if number == 1 else more}"
 
 
 def _groups(chosen: Iterable[book.Claim]) -> Iterable[list[book.Claim]]:
@@ -260,14 +291,60 @@ class Agreement(_Shown):
             f"<td>{unit}</td>" + "".join(_distance(cells.get(place)) for place in heads) + "</tr>"
             for (name, quantity, unit), cells in table.items()
         )
-        return (
+        table_html = (
             '<div class="tp-scroll tp-wide" tabindex="0" role="region" aria-label="Agreement">'
             '<table class="tp-table"><thead><tr><th scope="col">Quantity</th>'
             f'<th scope="col">Unit</th>{head}</tr></thead><tbody>{body}</tbody></table></div>'
         )
+        if not concept:
+            return table_html
+        units = "".join(f"<p>{UNITS[unit]}</p>" for unit in dict.fromkeys(r["unit"] for r in rows))
+        return _strip(rows) + fold("Each quantity, with its distance and bound", units + table_html)
 
 
 DTYPES = ("float32", "float64")
+UNITS: Mapping[str, str] = {
+    "ulp": "<em>ulp</em>: how many floating-point numbers lie between the two, element by element.",
+    "eps": "<em>eps</em>: the largest difference, beside the largest number of the array, in "
+    "multiples of the distance from 1 to the next number (1.2e-7 in float32, 2.2e-16 in float64).",
+    "absolute": "<em>absolute</em>: the largest difference.",
+}
+
+
+def _strip(rows: Sequence[Mapping[str, Any]]) -> str:
+    """A dot for each comparison: filled where every bit is equal, hollow within the bound."""
+    equal = sum(row["distance"] == 0 for row in rows)
+    rest = len(rows) - equal
+    said = f"{equal} of {_counted(len(rows), 'comparison', 'comparisons')} equal in every bit"
+    said += (
+        f", {'the other' if rest == 1 else f'the other {rest}'} within the bound" if rest else ""
+    )
+    strips = []
+    for pair in dict.fromkeys(row["pair"] for row in rows):
+        for dtype in DTYPES:
+            chosen = [r for r in rows if (r["pair"], r["dtype"]) == (pair, dtype)]
+            if not chosen:
+                continue
+            dots = "".join(
+                f'<span class="{"tp-equal" if r["distance"] == 0 else "tp-within"}" '
+                f'title="{html.escape(r["quantity"])}"></span>'
+                for r in chosen
+            )
+            same = sum(r["distance"] == 0 for r in chosen)
+            label = f"{same} of {len(chosen)} equal in every bit"
+            strips.append(
+                f'<li>{_pair(pair)}, {dtype} <span class="tp-dots" role="img" '
+                f'aria-label="{label}">{dots}</span></li>'
+            )
+    key = (
+        '<span class="tp-equal"></span> equal bits <span class="tp-within"></span> within the bound'
+        if rest
+        else '<span class="tp-equal"></span> equal bits'
+    )
+    return (
+        f'<p>{said}.</p><ul class="tp-strips">{"".join(strips)}</ul>'
+        f'<p class="tp-key" aria-hidden="true">{key}</p>'
+    )
 
 
 def _link(up: str, concept: str) -> str:

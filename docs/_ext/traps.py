@@ -15,7 +15,7 @@ import platform
 import sys
 import tomllib
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -273,13 +273,14 @@ def brief(start: str = "<!-- traps -->", end: str = "<!-- /traps -->") -> str:
 # Showing them
 
 
-def box(trap: Trap, up: str) -> str:
-    """A short box for the function that it concerns; the page of traps says more."""
-    return (
-        '<aside class="tp-trap" aria-label="Same name, different function">'
-        f'<strong>Same name, different function:</strong> <a href="{up}traps.html#{trap.id}">'
-        f"{html.escape(trap.title)}</a>. {html.escape(trap.why)}</aside>"
+def note(traps: Sequence[Trap], up: str) -> str:
+    """One line for the function that they concern; the page of traps says more."""
+    if not traps:
+        return ""
+    links = ", ".join(
+        f'<a href="{up}traps.html#{trap.id}">{html.escape(trap.title)}</a>' for trap in traps
     )
+    return f'<p class="tp-trap"><strong>Same name, different function:</strong> {links}</p>'
 
 
 def table(trap: Trap, outcomes: dict[str, list[tuple[str, str | None]]]) -> str:

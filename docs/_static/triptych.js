@@ -70,8 +70,7 @@
   }
 
   async function copy(button) {
-    const code = button.closest(".tp-col").querySelectorAll(".tp-line[data-line] code");
-    const text = [...code].map((line) => line.textContent).join("\n") + "\n";
+    const text = button.dataset.code + "\n";
     const said = button.textContent;
     try {
       await navigator.clipboard.writeText(text);
@@ -89,9 +88,54 @@
     else if (button.matches(".tp-copy")) copy(button);
     else dim(!page.classList.contains("tp-dim"));
   });
+
+  // A line of a derivation and the lines of code that compute it: each lights up the other, and
+  // in NumPy, where each has a line of its own, the line leads back.
+  const steps = [...document.querySelectorAll(".tp-step")].map((step) => {
+    const grid = document.getElementById(step.dataset.function);
+    const lines = Object.entries(JSON.parse(step.dataset.lines)).flatMap(([column, numbers]) =>
+      numbers.map((number) =>
+        grid.querySelector(`[data-column="${column}"] .tp-line[data-line="${number}"]`)));
+    return { step, lines: lines.filter(Boolean) };
+  });
+  for (const { step, lines } of steps) {
+    const name = step.querySelector("code").textContent;
+    const first = lines.find((line) => line.closest('[data-column="numpy_ref"]'));
+    if (!first || first.querySelector(".tp-back")) continue;
+    const back = document.createElement("a");
+    back.className = "tp-back";
+    back.href = `#${step.id}`;
+    back.textContent = "↑";
+    back.setAttribute("aria-label", `How ${name} is derived`);
+    back.title = `How ${name} is derived`;
+    first.lastChild.before(back);
+  }
+  function join(target) {
+    if (!steps.length) return;
+    const own = target.closest(".tp-step");
+    const line = target.closest(".tp-columns .tp-line");
+    for (const { step, lines } of steps) for (const one of [step, ...lines]) one.classList.remove("tp-lit");
+    for (const { step, lines } of steps) {
+      if (step === own || lines.includes(line)) {
+        for (const one of [step, ...lines]) one.classList.add("tp-lit");
+      }
+    }
+  }
+
   document.addEventListener("mouseover", (event) => {
     light(event.target.closest(".tp-columns .tp-line"));
+    join(event.target);
   });
+  document.addEventListener("focusin", (event) => join(event.target));
+
+  // What is folded opens for the address that points into it, in browsers that do not do so.
+  function unfold() {
+    if (!location.hash) return;
+    const target = document.getElementById(decodeURIComponent(location.hash.slice(1)));
+    for (let at = target?.closest("details"); at; at = at.parentElement.closest("details")) at.open = true;
+    target?.scrollIntoView();
+  }
+  addEventListener("hashchange", unfold);
 
   const known = columns.map((one) => one.dataset.column);
   const last = remembered.get("column");
@@ -100,5 +144,5 @@
   // without tabs a column that is hidden could not be had back
   if (tabs.length) page.classList.add("tp-js");
   // the page has just become shorter: go once more to where its address points
-  if (location.hash) document.getElementById(decodeURIComponent(location.hash.slice(1)))?.scrollIntoView();
+  unfold();
 })();

@@ -2,6 +2,7 @@
 
 import html.parser
 import importlib
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -118,10 +119,18 @@ def test_the_start_page_paints_within_a_second(visit: Visit) -> None:
 # The columns
 
 
+def opened(page: Any) -> Any:
+    """The page with nothing folded."""
+    page.evaluate(
+        "() => document.querySelectorAll('details').forEach((one) => { one.open = true; })"
+    )
+    return page
+
+
 @pytest.mark.parametrize("name", CONCEPT_PAGES)
 def test_rows_are_aligned(visit: Visit, name: str) -> None:
     """Every row of every grid starts at one height in all three columns, and they follow on."""
-    rows = visit(name).evaluate(
+    rows = opened(visit(name)).evaluate(
         """() => [...document.querySelectorAll(".tp-columns")].map((grid) =>
             [...grid.querySelectorAll(".tp-col")].map((column) =>
                 [...column.querySelectorAll(".tp-line")].map(
@@ -138,21 +147,124 @@ def test_rows_are_aligned(visit: Visit, name: str) -> None:
 
 @pytest.mark.parametrize("concept", CONCEPTS)
 def test_the_lines_are_the_files(visit: Visit, concept: str) -> None:
-    """What a page shows of a file is that file, line by line, but for what runs it."""
-    shown = visit(f"concepts/{concept}.html").evaluate(
+    """What a page shows of a file is that file: the code line by line, the rest once, above it."""
+    page = visit(f"concepts/{concept}.html")
+    shown = page.evaluate(
         """() => Object.fromEntries(["numpy_ref", "torch_impl", "jax_impl"].map((column) => [column,
             [...document.querySelectorAll(`[data-column=${column}] .tp-line[data-line]`)].map(
                 (line) => [Number(line.dataset.line), line.lastChild.textContent])]))"""
     )
+    copied = page.locator(".tp-col .tp-copy").evaluate_all("all => all.map(c => c.dataset.code)")
     for module in parse.load(concept):
-        kept = {
-            cell.line: cell.text
-            for block in module.blocks
-            if block.kind != parse.MAIN
-            for cell in block.cells
-        }
-        assert dict(shown[module.column]) == kept
-        assert len(shown[module.column]) == len(kept)
+        blocks = [b for b in module.blocks if b.kind not in (parse.MAIN, parse.DOCSTRING)]
+        file = {cell.line: cell.text for block in blocks for cell in block.cells}
+        lines = dict(shown[module.column])
+        assert len(shown[module.column]) == len(lines)
+        assert lines == {line: file[line] for line in lines}
+        for block in blocks:
+            assert "\n".join(cell.text for cell in block.cells) in copied
+            left_out = [cell.text for cell in block.cells if cell.line not in lines]
+            if block.kind not in (parse.FUNCTION, parse.CLASS):
+                assert left_out == []
+                continue
+            above = page.locator(f"#{block.name}").evaluate(TEXTS)
+            missing = words("\n".join(left_out)) - words(above) - {"def", "checked", "fmt", "skip"}
+            assert not missing, block.name
+
+
+# The texts of an element, apart where two elements meet.
+TEXTS = """element => {
+    const texts = document.createTreeWalker(element, NodeFilter.SHOW_TEXT);
+    const found = [];
+    while (texts.nextNode()) found.push(texts.currentNode.data);
+    return found.join(" ");
+}"""
+
+
+def words(text: str) -> set[str]:
+    """The words of a text, whatever stands between them."""
+    return set(re.findall(r"\w+", text))
+
+
+def test_the_docstring_stands_once(visit: Visit) -> None:
+    page = visit("concepts/classifier.html")
+    assert page.locator("#fit").text_content().count("one update for each row of batches") == 1
+    # and a column's own sentence at its column
+    own = page.locator("#dropout .tp-own")
+    assert own.count() == 3
+    assert "nn.Dropout" in own.nth(1).text_content()
+    assert "nn.Dropout" not in own.nth(0).text_content() + own.nth(2).text_content()
+
+
+def test_a_derivation_and_its_code_light_each_other(visit: Visit) -> None:
+    """By the mouse and by the keyboard, in both directions."""
+    page = visit("concepts/classifier.html")
+    lit = "lines => lines.map(l => [l.closest('.tp-col').dataset.column, l.textContent])"
+    step = page.locator("#step-d_w3")
+    assert step.locator(".tp-shape").text_content() == "(classes, hidden2)"
+    step.hover()
+    lines = page.locator("#loss_and_grads .tp-line.tp-lit")
+    found = lines.evaluate_all(lit)
+    assert {column for column, _ in found} == set(COLUMNS)
+    assert any("d_w3 = d_z3.T @ h2" in text for _, text in found)
+    assert any("value.backward()" in text for _, text in found)
+    assert any("value_and_grad" in text for _, text in found)
+    page.mouse.move(5, 5)
+    assert lines.count() == 0
+    step.locator("a").press("Enter")
+    assert page.url.endswith("#loss_and_grads")
+    assert lines.count() == len(found)
+    back = page.get_by_role("link", name="How d_h1 is derived")
+    back.focus()
+    assert page.locator(".tp-step.tp-lit").evaluate_all("all => all.map(s => s.id)") == [
+        "step-d_h1"
+    ]
+    back.press("Enter")
+    assert 0 <= page.locator("#step-d_h1").bounding_box()["y"] < 900
+
+
+@pytest.mark.parametrize("name", CONCEPT_PAGES)
+def test_the_dots_are_the_table(visit: Visit, name: str) -> None:
+    """One dot for each comparison; what is equal is filled, and differs by its shape, too."""
+    page = opened(visit(name))
+    cells = page.locator("[aria-label=Agreement] tbody td:nth-child(n + 3)").all_text_contents()
+    equal = [text for text in cells if text == "equal"]
+    assert page.locator(".tp-dots .tp-equal").count() == len(equal)
+    assert page.locator(".tp-dots .tp-within").count() == len([t for t in cells if "≤" in t])
+    said = page.locator(".tp-dots").evaluate_all(
+        "all => all.map(d => d.getAttribute('aria-label'))"
+    )
+    assert sum(int(label.split()[0]) for label in said) == len(equal)
+
+
+def test_mistakes_are_open_and_the_rest_is_folded(visit: Visit) -> None:
+    page = visit("concepts/gradients.html")
+    claims = page.locator(".tp-claims tr[id]")
+    shown = [row.get_attribute("id") for row in claims.all() if row.is_visible()]
+    wrong = page.locator(".tp-claims tr[id]:has(.tp-verdict.tp-erratum)")
+    assert shown == [row.get_attribute("id") for row in wrong.all()]
+    assert 0 < len(shown) < claims.count()
+    hidden = page.locator(".tp-fold .tp-claims tr[id]").last.get_attribute("id")
+    page = visit(f"concepts/gradients.html#{hidden}")
+    assert page.locator(f"#{hidden}").is_visible()
+
+
+def test_the_graphs_are_drawn(visit: Visit) -> None:
+    """Every graph of the page, in words as well."""
+    page = visit("concepts/gradients.html")
+    drawn = page.locator(".tp-graph svg")
+    assert drawn.count() == 8
+    words = drawn.nth(1).get_attribute("aria-label")
+    assert "y is 12, ∂y/∂y is 1" in words
+    assert "∂y/∂a is 4" in words
+    assert "x is 1, ∂y/∂x is 7" in words
+
+
+def test_the_command_can_be_copied(visit: Visit) -> None:
+    page = visit("concepts/gradients.html")
+    page.get_by_role("button", name="Copy triptych run gradients").click()
+    page.wait_for_function("navigator.clipboard.readText().then((text) => text.length > 0)")
+    assert page.evaluate("navigator.clipboard.readText()") == "triptych run gradients\n"
 
 
 def test_marks_say_which_lines_differ(visit: Visit) -> None:
