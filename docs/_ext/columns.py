@@ -59,8 +59,8 @@ class Columns(SphinxDirective):
             self.env.note_dependency(parse.directory(module.column) / f"{module.concept}.py")
         up = root(self.env.docname)
         if len(self.arguments) > 1:
-            shown = tuple(map(parse.briefly, modules)) if "code" in self.options else modules
-            part = parse.find(shown, self.arguments[1])[0]
+            files = tuple(map(parse.briefly, modules)) if "code" in self.options else modules
+            part = parse.find(files, self.arguments[1])[0]
             return [raw(section_html(part, modules, up))]
         parts = parse.sections(modules)
         common, own = said.paragraphs([module.docstring for module in modules])
