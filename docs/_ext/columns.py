@@ -169,7 +169,9 @@ def function_html(section: Section, modules: Sequence[Module], up: str) -> str:
     parted = said.of(section, modules)
     own = [said.prose(texts) for texts in parted.own]
     trap = traps.note(traps.at(modules[0].concept, section.name), up)
-    bare = bool(parted.signature)
+    # below a decorator the body stays indented: its first line is not what is decorated
+    cells = [cell for block in parted.code.blocks if block for cell in block.cells]
+    bare = bool(parted.signature) and not any(cell.text.startswith("@") for cell in cells)
     grid = section_html(parted.code, modules, up, section, own, bare=bare)
     return said.above(parted) + trap + grid
 
