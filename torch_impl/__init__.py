@@ -12,6 +12,7 @@ import torch
 from torch import Tensor as Array
 
 from triptych.checks import (
+    SPELLED,
     Backend,
     Below,
     Count,
@@ -142,6 +143,13 @@ def _aside(arguments: Mapping[str, Any]) -> Callable[[], None]:
 
     return put_back
 
+
+# torch.compile refuses checks that learn a name while it reads them
+SPELLED.update(
+    (dtype, str(dtype).removeprefix("torch."))
+    for dtype in vars(torch).values()
+    if isinstance(dtype, torch.dtype)
+)
 
 checked = make_checked(
     Backend((Array,), _read, devices, torch.compiler.is_compiling, _unusable, _row_numbers, _aside)

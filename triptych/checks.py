@@ -174,14 +174,15 @@ FAMILIES = {
 OTHERWISE = (np.matrix, np.ma.MaskedArray)
 """Arrays of NumPy whose operators mean something else: `*`, or an entry that is not there."""
 
-_SPELLED: dict[Any, str] = {}
+SPELLED: dict[Any, str] = {}
+"""The names of dtypes met so far; a column enters those that a compiler may meet first."""
 
 
 def dtype_name(x: Any) -> str:
     """The name of an array's dtype, spelled alike for every framework: "float32"."""
-    name = _SPELLED.get(x.dtype)  # spelling a dtype takes longer than all else here
+    name = SPELLED.get(x.dtype)  # spelling a dtype takes longer than all else here
     if name is None:
-        name = _SPELLED[x.dtype] = str(x.dtype).removeprefix("torch.")
+        name = SPELLED[x.dtype] = str(x.dtype).removeprefix("torch.")
     return name
 
 
