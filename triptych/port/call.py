@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import combinations
 from numbers import Real
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -32,7 +32,7 @@ from triptych.port.sides import (
 from triptych.port.state import paired
 from triptych.port.taps import Tap, compare_taps, modules, source
 from triptych.port.values import Leaves, eps, is_array, is_float, to_numpy, walk
-from triptych.port.verdict import Entry, Given, Rule, judge, worst
+from triptych.port.verdict import Apart, Entry, Given, Rule, judge, measure, spread, worst
 from triptych.port.weights import compare_weights, leaves
 
 Function = Callable[..., Any]
@@ -228,6 +228,21 @@ def called(
     return sides, _call(sides, arguments, more, fixed, gradients, state, numpy_argnums)
 
 
+Found = tuple[Ran, Leaves]
+"""What one function made, and its gradients."""
+
+
+class _Measured(NamedTuple):
+    """What the verdict needs of an original's gradients that are gone."""
+
+    apart: dict[str, Apart]
+    errors: dict[str, float]
+    scale: float
+
+
+NOTHING = _Measured({}, {}, 0.0)
+
+
 class _Comparison:
     """Functions, what they are called with, and what they made so far."""
 
@@ -249,29 +264,62 @@ class _Comparison:
         self.rule = Rule(bound, absolute, 2.0**-52, 2.0**-23 if self.double else low, "")
         self.notes: list[str] = []
 
-    def run(self, precision: str) -> list[tuple[Ran, Leaves]]:
-        """Every function, and its gradients."""
-        found: list[Ran] = []
-        for side in self.sides:
-            with blaming(side, next(iter(self.call.arguments), None)):
-                ran = run(side, self.call, precision, self.gradients)
-            found.append(ran._replace(outputs=self._kept(ran.outputs)))
-        return [(ran, {}) for ran in self._renamed(found)]
+    def run(self, number: int, precision: str) -> Ran:
+        """One function."""
+        side = self.sides[number]
+        with blaming(side, next(iter(self.call.arguments), None)):
+            ran = run(side, self.call, precision, self.gradients)
+        return ran._replace(outputs=self._kept(ran.outputs))
 
-    def derived(self, found: list[tuple[Ran, Leaves]]) -> list[tuple[Ran, Leaves]]:
-        """With the gradients, where two functions have them."""
-        cotangents = self._cotangents(found)
-        several = sum(ran.pull is not None for ran, _ in found) > 1
-        wanted = bool(self.gradients and self.call.by and cotangents and several)
-        for number, side in enumerate(self.sides):
-            ran, _ = found[number]
-            with blaming(side):
-                gradients = ran.pull(cotangents) if wanted and ran.pull else {}
-            # in place: what a run keeps for its gradients goes before the next one begins
-            found[number] = ran._replace(pull=None), self._untied(gradients)
-        return found
+    def derived(self, number: int, ran: Ran, cotangents: dict[str, np.ndarray]) -> Found:
+        """With its gradients, if there are cotangents, and without what it kept for them."""
+        with blaming(self.sides[number]):
+            gradients = ran.pull(cotangents) if cotangents and ran.pull else {}
+        return ran._replace(pull=None), self._untied(gradients)
 
-    def _cotangents(self, found: list[tuple[Ran, Leaves]]) -> dict[str, np.ndarray]:
+    def finished(
+        self, own: list[Found], float64: bool
+    ) -> tuple[list[Found] | None, Rule, _Measured]:
+        """Fill in the gradients, and run in the other precision.
+
+        One function after the other, and nothing is kept that is not needed any more: of a large
+        model there is no room for many copies.
+
+        Returns:
+            What was found in the other precision, how to judge by it, and what is known of
+            gradients that are gone.
+        """
+        cotangents = self._cotangents(own)
+        several = sum(ran.pull is not None for ran, _ in own) > 1
+        if not (self.gradients and self.call.by and several):
+            cotangents = {}
+        other: list[Found] = []
+        again: dict[str, np.ndarray] = {}
+        measured = NOTHING
+        why = "" if float64 else "it was not asked"
+        for number in range(len(self.sides)):
+            own[number] = self.derived(number, own[number][0], cotangents)
+            if number == 1 and len(self.sides) == 2 and other and not self.double:
+                measured = _measured(own[0][1], own[1][1], other[0][1])
+            if why:
+                continue
+            try:
+                other += self._renamed([self.run(number, "narrow" if self.double else "wide")])
+                if number == 0 and cotangents:
+                    again = self._cotangents([other[0], *own[1:]])
+                other[number] = self.derived(number, other[number][0], again)
+            except Exception as error:
+                words = f"{type(error).__name__}: {error}".partition("\n")[0]
+                precision = "float32" if self.double else "float64"
+                why, other = f"in {precision} it fails with {words}", []
+        if why:
+            return None, self.rule._replace(why=why), measured
+        reached = max([self.rule.reached, *(ran.reached for ran, _ in other)])
+        casts = "; ".join(filter(None, (ran.casts for ran, _ in other)))
+        rule = self.rule._replace(reached=reached, why=f"code casts inside, {casts}")
+        return other, rule, measured
+
+    def _cotangents(self, found: list[Found]) -> dict[str, np.ndarray]:
         still = {name for ran, _ in found for name in ran.given_back}
         return cotangents_of(
             {name: x for name, x in found[0][0].outputs.items() if name not in still},
@@ -280,7 +328,7 @@ class _Comparison:
 
     def report(self, float64: bool, taps: Mapping[str, str] | Sequence[str] | bool) -> Report:
         """Run, compare, and say why."""
-        own = self.run("own")
+        own = self._renamed([self.run(number, "own") for number in range(len(self.sides))])
         structure = self._structure(own)
         if structure:
             return Report((structure,), tuple(self.notes))
@@ -288,10 +336,12 @@ class _Comparison:
             entry.verdict == "mistake" and (entry.words.startswith(("shape", "dtype")))
             for entry in self.entries(own, own, None)
         )
-        own = self.derived(own) if formed else own
-        other, rule = self._other(float64 and formed, bool(own[0][1]))
+        other: list[Found] | None = None
+        rule, measured = self.rule._replace(why="it was not asked"), NOTHING
+        if formed:
+            other, rule, measured = self.finished(own, float64)
         low, wide = (other, own) if self.double else (own, other)
-        entries = self.entries(own, low, wide, rule)
+        entries = self.entries(own, low, wide, rule, measured)
         self._note(own)
         report = Report(tuple(entries), tuple(self.notes))
         if not report.agrees and formed:
@@ -305,8 +355,8 @@ class _Comparison:
     def _hints(
         self,
         report: Report,
-        own: list[tuple[Ran, Leaves]],
-        other: list[tuple[Ran, Leaves]] | None,
+        own: list[Found],
+        other: list[Found] | None,
         rule: Rule,
     ) -> Iterator[Hint]:
         """What would make a PyTorch original agree with the first port that does not."""
@@ -333,7 +383,7 @@ class _Comparison:
                     with context() as mode:
                         ran = run(original, self.call, precision, self.gradients)
                         ran = ran._replace(outputs=self._kept(ran.outputs))
-                        (ran,) = self._renamed([ran])
+                        ((ran, _),) = self._renamed([ran])
                         derived = bool(own[0][1]) and not values_only
                         pull = ran.pull if derived else None
                         grads = self._untied(pull(self._cotangents(own))) if pull else {}
@@ -349,7 +399,7 @@ class _Comparison:
 
         yield from recognise(agrees)
 
-    def _in_float32(self, own: list[tuple[Ran, Leaves]], number: int) -> bool:
+    def _in_float32(self, own: list[Found], number: int) -> bool:
         """Whether a port gives, in float64, what the original gives in float32."""
         try:
             short = run(self.sides[0], self.call, "narrow", False).outputs
@@ -366,7 +416,7 @@ class _Comparison:
     def _taps(
         self,
         chosen: Mapping[str, str] | Sequence[str] | bool,
-        wide: list[tuple[Ran, Leaves]] | None,
+        wide: list[Found] | None,
         rule: Rule,
         agrees: bool,
     ) -> list[Tap]:
@@ -380,32 +430,18 @@ class _Comparison:
         chosen = (chosen,) if isinstance(chosen, str) else chosen
         return compare_taps(original, port, chosen, cotangents, rule, agrees=agrees)
 
-    def _other(self, wanted: bool, derive: bool) -> tuple[list[tuple[Ran, Leaves]] | None, Rule]:
-        """The run in the other precision, and how to judge by it."""
-        if not wanted:
-            return None, self.rule._replace(why="it was not asked")
-        try:
-            found = self.run("narrow" if self.double else "wide")
-            found = self.derived(found) if derive else found
-        except Exception as error:
-            words = f"{type(error).__name__}: {error}".partition("\n")[0]
-            precision = "float32" if self.double else "float64"
-            return None, self.rule._replace(why=f"in {precision} it fails with {words}")
-        reached = max([self.rule.reached, *(ran.reached for ran, _ in found)])
-        casts = "; ".join(filter(None, (ran.casts for ran, _ in found)))
-        return found, self.rule._replace(reached=reached, why=f"code casts inside, {casts}")
-
     def entries(
         self,
-        own: list[tuple[Ran, Leaves]],
-        low: list[tuple[Ran, Leaves]] | None,
-        wide: list[tuple[Ran, Leaves]] | None,
+        own: list[Found],
+        low: list[Found] | None,
+        wide: list[Found] | None,
         rule: Rule | None = None,
+        measured: _Measured = NOTHING,
     ) -> list[Entry]:
         """The outputs, the gradients and the state, each by its worst pair."""
         rule = rule or self.rule
         found: list[Entry] = []
-        kinds: list[tuple[str, Callable[[tuple[Ran, Leaves]], Leaves]]] = [
+        kinds: list[tuple[str, Callable[[Found], Leaves]]] = [
             ("", lambda x: x[0].outputs),
             ("gradient by ", lambda x: x[1]),
             ("state ", lambda x: x[0].state),
@@ -414,8 +450,7 @@ class _Comparison:
             by_name: dict[str, list[Entry]] = {}
             scale = 0.0
             if what == "gradient by ":
-                sizes = [np.max(np.abs(g), initial=0) for x in own for g in get(x).values()]
-                scale = float(max([s for s in sizes if np.isfinite(s)], default=0))
+                scale = max(measured.scale, *(_scale(get(x)) for x in own))
             for i, j in combinations(range(len(self.sides)), 2):
                 values = [
                     [None if runs is None else get(runs[k]) for runs in (own, low, wide)]
@@ -434,8 +469,12 @@ class _Comparison:
                         )
                         for k, side in zip((i, j), values, strict=True)
                     )
+                    apart = None
+                    if what == "gradient by ":
+                        apart = measured.apart.get(name)
+                        original = original._replace(error=measured.errors.get(name))
                     named = f"{what}{name}" if what != "state " else f"state {name!r}"
-                    entry = judge(named, original, ported, rule._replace(scale=scale))
+                    entry = judge(named, original, ported, rule._replace(scale=scale), apart)
                     by_name.setdefault(name, []).append(entry)
             found += [worst(entries) for entries in by_name.values()]
         return found
@@ -461,12 +500,13 @@ class _Comparison:
             if not any(name == i or name.startswith(f"{i}[") for i in self.ignored)
         }
 
-    def _renamed(self, found: list[Ran]) -> list[Ran]:
+    def _renamed(self, found: list[Ran]) -> list[Found]:
         """What is left of a pair and a single output bear one name."""
         if self.ignored and all(len(ran.outputs) == 1 for ran in found):
             (name,) = found[0].outputs
-            return [ran._replace(outputs={name: next(iter(ran.outputs.values()))}) for ran in found]
-        return found
+            only = [next(iter(ran.outputs.values())) for ran in found]
+            found = [r._replace(outputs={name: x}) for r, x in zip(found, only, strict=True)]
+        return [(ran, {}) for ran in found]
 
     def _untied(self, gradients: Leaves) -> Leaves:
         """Tied weights have one gradient, the sum over their names."""
@@ -475,7 +515,7 @@ class _Comparison:
                 gradients[first] = gradients[first] + gradients.pop(name)
         return gradients
 
-    def _structure(self, found: list[tuple[Ran, Leaves]]) -> Entry | None:
+    def _structure(self, found: list[Found]) -> Entry | None:
         reference = found[0][0].outputs
         for side, (ran, _) in zip(self.sides, found, strict=True):
             if ran.outputs.keys() != reference.keys():
@@ -487,7 +527,7 @@ class _Comparison:
                 return Entry("output", "mistake", pair, math.inf, None, None, words)
         return None
 
-    def _note(self, own: list[tuple[Ran, Leaves]]) -> None:
+    def _note(self, own: list[Found]) -> None:
         """What was not compared."""
         states = [ran.state for ran, _ in own]
         if any(states) and not all(states):
@@ -507,6 +547,27 @@ class _Comparison:
             self.notes.append("no gradients: no argument is floating-point and not fixed")
         if any(a.dtype.kind == "c" for a in self.call.given.values()):
             self.notes.append("gradients by complex numbers are PyTorch's: JAX's conjugates")
+
+
+def _measured(reference: Leaves, port: Leaves, wide: Leaves) -> _Measured:
+    """Measure the original's gradients beside the port's and its own in float64, and drop them."""
+    apart, errors, scale = {}, {}, _scale(reference)
+    for name, b in reference.items():
+        alike = [
+            isinstance(x, np.ndarray) and x.shape == np.shape(b) and x.size > 0 and is_float(x)
+            for x in (b, port.get(name), wide.get(name))
+        ]
+        if all(alike) and port[name].dtype == b.dtype:
+            apart[name] = measure(port[name], b, eps(b.dtype))
+            errors[name] = spread(b, wide[name])
+            reference[name] = None
+    return _Measured(apart, errors, scale)
+
+
+def _scale(gradients: Leaves) -> float:
+    """The size of the largest of them, without those that are not finite."""
+    sizes = [float(np.max(np.abs(g), initial=0)) for g in gradients.values() if g is not None]
+    return max([size for size in sizes if math.isfinite(size)], default=0.0)
 
 
 def cotangents_of(outputs: Leaves, precision: float = 0.0) -> dict[str, np.ndarray]:

@@ -94,13 +94,13 @@ class Call(NamedTuple):
         ]
         return positional, {key: fill(value, key, leaves) for key, value in self.kwargs.items()}
 
-    def leaves(self, precision: str, make: Callable[[np.ndarray], Any]) -> Leaves:
+    def leaves(self, precision: str, make: Callable[..., Any]) -> Leaves:
         """The arrays in a precision ("own", "wide": float64, "narrow": float32), made one by one.
 
         Nobody keeps them longer than for a run: of a large model there is no room for many copies.
         """
         change: Any = {"own": lambda x: x, "wide": wide, "narrow": narrow}[precision]
-        return {name: make(change(array)) for name, array in self.given.items()}
+        return {name: make(array, change(array.dtype)) for name, array in self.given.items()}
 
     def is_double(self, precision: str) -> bool:
         """Whether there are 64 bits in that precision."""

@@ -125,26 +125,29 @@ def to_numpy(value: Any) -> Any:
     return np.asarray(value) if is_array(value) else value
 
 
-def to_torch(value: np.ndarray) -> Any:
+def to_torch(value: np.ndarray, dtype: Any = None) -> Any:
     """A copy of a NumPy array in PyTorch."""
     torch: Any = importlib.import_module("torch")
-    value = np.array(value)  # a copy, writable and without negative strides
+    value = np.array(value, dtype)  # a copy, writable and without negative strides
     if value.dtype.name == "bfloat16":
         return torch.from_numpy(value.view(np.int16)).view(torch.bfloat16)
     return torch.from_numpy(value)
 
 
-def to_jax(value: np.ndarray) -> Any:
+def to_jax(value: np.ndarray, dtype: Any = None) -> Any:
     """A copy of a NumPy array in JAX, on the CPU.
 
     Raises:
         ValueError: a whole number does not fit into JAX's 32 bits.
     """
     jax: Any = importlib.import_module("jax")
-    kept = jax.dtypes.canonicalize_dtype(value.dtype)
+    kept = jax.dtypes.canonicalize_dtype(dtype or value.dtype)
     if value.dtype.kind in "iu" and not np.array_equal(value.astype(kept), value):
         raise ValueError(f"a value does not fit into JAX's {kept} without x64")
-    return jax.device_put(value.astype(kept), jax.devices("cpu")[0], may_alias=False)
+    # a copy of our own, since JAX reads it after it has returned, or takes its memory (even with
+    # may_alias=False), and waited for, since such copies would pile up
+    copied = value.astype(kept)
+    return jax.block_until_ready(jax.device_put(copied, jax.devices("cpu")[0], may_alias=False))
 
 
 def _bfloat16() -> Any:
@@ -156,14 +159,14 @@ def is_float(value: Any) -> bool:
     return hasattr(value, "dtype") and getattr(value.dtype, "name", "") in WIDE
 
 
-def wide(value: np.ndarray) -> np.ndarray:
-    """The same numbers in float64 or complex128; whole numbers stay."""
-    return value.astype(WIDE[value.dtype.name], copy=False) if is_float(value) else value
+def wide(dtype: np.dtype) -> Any:
+    """float64 or complex128 for floating-point numbers; anything else stays."""
+    return np.dtype(WIDE.get(dtype.name, dtype))
 
 
-def narrow(value: np.ndarray) -> np.ndarray:
-    """float64 and complex128 rounded to 32 bits; anything else stays."""
-    return value.astype(NARROW.get(value.dtype.name, value.dtype), copy=False)
+def narrow(dtype: np.dtype) -> Any:
+    """32 bits for float64 and complex128; anything else stays."""
+    return np.dtype(NARROW.get(dtype.name, dtype))
 
 
 def eps(dtype: Any) -> float:

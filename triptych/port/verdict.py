@@ -16,7 +16,7 @@ of the entry counts as none.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -33,6 +33,8 @@ FLOOR = 64.0
 """In eps of float64, of the entry itself: no difference."""
 GAIN = 2.0**-10
 """EPS/eps has to be at most this, or the second precision tells nothing."""
+BLOCK = 2**15
+"""Entries that are looked at together: what is made of them on the way stays in the cache."""
 
 
 class Entry(NamedTuple):
@@ -65,6 +67,27 @@ class Given(NamedTuple):
     low: Any = None
     wide: Any = None
     """None if it could not be run in float64."""
+    error: float | None = None
+    """max|low - wide|, where it was measured before."""
+
+
+class Apart(NamedTuple):
+    """How far two arrays of one precision are apart: all that the verdict needs of them."""
+
+    odd: str
+    """Where one is NaN or infinite and the other is not; "" if nowhere."""
+    where: tuple[int, ...]
+    furthest: float
+    """max|a - b|, there."""
+    finite: float
+    """The same, where it is finite."""
+    scale: float
+    """max|b| over what is finite."""
+    zero: bool
+    """Whether both are zero everywhere."""
+    eps: float
+    said: str
+    """The entries there, for a reader."""
 
 
 class Rule(NamedTuple):
@@ -83,7 +106,9 @@ class Rule(NamedTuple):
     """The size of all gradients together; one that is tiny beside it counts as zero."""
 
 
-def judge(name: str, reference: Given, given: Given, rule: Rule) -> Entry:
+def judge(
+    name: str, reference: Given, given: Given, rule: Rule, apart: Apart | None = None
+) -> Entry:
     """Compare what two functions made.
 
     Args:
@@ -91,6 +116,7 @@ def judge(name: str, reference: Given, given: Given, rule: Rule) -> Entry:
         reference: the original's.
         given: the port's.
         rule: how.
+        apart: what `measure` said of `own`, which need not be there then.
     """
 
     def entry(verdict: Verdict, words: str, distance: float = math.inf, **more: Any) -> Entry:
@@ -98,110 +124,155 @@ def judge(name: str, reference: Given, given: Given, rule: Rule) -> Entry:
         return Entry(name, verdict, pair, distance, more.get("growth"), more.get("ratio"), words)
 
     a, b, A, B = _alike(given.own, reference.own, given.wide, reference.wide)  # noqa: N806
-    if not isinstance(a, np.ndarray) or not isinstance(b, np.ndarray):
-        same = a is b or (type(a) is type(b) and not isinstance(a, np.ndarray) and bool(a == b))
-        return (
-            entry("equal bits", "equal", 0.0)
-            if same
-            else entry("mistake", f"{_short(a)} against {_short(b)}")
-        )
-    if a.shape != b.shape:
-        return entry("mistake", f"shape {a.shape} is not {b.shape}")
-    whole = a.dtype.kind in "iu" and b.dtype.kind in "iu"
-    if a.dtype != b.dtype and not whole:
-        return entry("mistake", f"dtype {a.dtype} is not {b.dtype}")
-    if a.size == 0:
-        return entry("equal bits", "empty", 0.0)
-    if not is_float(a):
-        return _exact(entry, a, b, A, B)
-
-    a, b = a.astype(WIDE[a.dtype.name]), b.astype(WIDE[b.dtype.name])
-    own = eps(given.own.dtype) if hasattr(given.own, "dtype") else rule.low
-    nan = np.isnan(a) != np.isnan(b)
-    if nan.any():
-        where = _index(nan)
-        return entry("mistake", f"NaN at {where}: {_at(a, b, where, own)}")
-    infinite = (np.isinf(a) | np.isinf(b)) & ~_equal(a, b)
-    if infinite.any():
-        where = _index(infinite)
-        return entry("mistake", f"infinite at {where}: {_at(a, b, where, own)}")
-    with np.errstate(all="ignore"):
-        apart = np.where(_equal(a, b), 0.0, np.abs(a - b))
-    where = _index(apart)
-    furthest = float(apart[where])
-    if furthest == 0:
+    if apart is None:
+        if not isinstance(a, np.ndarray) or not isinstance(b, np.ndarray):
+            same = a is b or (type(a) is type(b) and not isinstance(a, np.ndarray) and bool(a == b))
+            return (
+                entry("equal bits", "equal", 0.0)
+                if same
+                else entry("mistake", f"{_short(a)} against {_short(b)}")
+            )
+        if a.shape != b.shape:
+            return entry("mistake", f"shape {a.shape} is not {b.shape}")
+        whole = a.dtype.kind in "iu" and b.dtype.kind in "iu"
+        if a.dtype != b.dtype and not whole:
+            return entry("mistake", f"dtype {a.dtype} is not {b.dtype}")
+        if a.size == 0:
+            return entry("equal bits", "empty", 0.0)
+        if not is_float(a):
+            return _exact(entry, a, b, A, B)
+        own = eps(given.own.dtype) if hasattr(given.own, "dtype") else rule.low
+        apart = measure(a, b, own)
+    if apart.odd:
+        return entry("mistake", apart.odd)
+    if apart.furthest == 0:
         return entry("equal bits", "equal bits", 0.0)
-    scale = _largest(b)
-    distance = furthest / (scale * own) if scale > 0 else math.inf
+    scale = apart.scale
+    distance = apart.furthest / (scale * apart.eps) if scale > 0 else math.inf
     far = f"{distance:.3g} eps apart"
-    said = f"at {where}: {_at(a, b, where, own)}"
-    close = apart <= rule.absolute
-    if rule.absolute and close.all():
+    said = f"at {apart.where}: {apart.said}"
+    if rule.absolute and apart.furthest <= rule.absolute:
         return entry("rounding", f"{far}, within absolute={rule.absolute:g}", distance)
     low = max(rule.low, eps(getattr(given.low, "dtype", "float64")))
     judged = A is not None and B is not None and given.low is not None
     if rule.bound is not None or not judged or rule.reached / low > GAIN:
         bound = BOUND if rule.bound is None else rule.bound
-        outside = float(np.max(np.where(close & (rule.absolute > 0), 0.0, apart)))
-        if outside <= bound * own * scale:
+        if apart.furthest <= bound * apart.eps * scale:
             note = f"; float64 could not judge: {rule.why}" if rule.bound is None else ""
             return entry("rounding", f"{far}, allowed {bound:.3g}{note}", distance)
         if rule.bound is not None:
             return entry("mistake", f"{far}, allowed {bound:.3g}; {said}", distance)
         words = f"{far}, and float64 cannot judge: {rule.why}; {said}"
         return entry("cannot tell", words, distance)
-    del apart, close, nan, infinite  # of a large array there is no room for many copies
-    lows = [
-        x if other.low is other.own else other.low.astype(WIDE[other.low.dtype.name])
-        for x, other in ((a, given), (b, reference))
+    if given.low is not given.own:
+        apart = measure(np.asarray(given.low), np.asarray(reference.low), low)
+    errors = [
+        spread(x.low, y) if x.error is None else x.error for x, y in ((given, A), (reference, B))
     ]
-    values = [*lows, *(x.astype(WIDE[x.dtype.name], copy=False) for x in map(np.asarray, (A, B)))]
-    return _by_float64(entry, (a, b), values, rule._replace(low=low), distance)
+    return _by_float64(
+        entry, np.asarray(A), np.asarray(B), apart, errors, rule._replace(low=low), distance
+    )
+
+
+def measure(a: Any, b: Any, own: float) -> Apart:
+    """How far two arrays of one shape and dtype are apart, in one pass."""
+    furthest, finite, scale, zero = -1.0, 0.0, 0.0, True
+    start = where = 0
+    odd: dict[str, int] = {}
+    for x, y, room in _blocks(a, b):
+        apart, top = _distance(x, y, room)
+        if math.isfinite(top):
+            finite = max(finite, top)
+        else:
+            finite = max(finite, _largest(apart))
+            odd = {kind: start + i for kind, i in _unlike(x, y).items()} | odd
+            apart = _without_equal(apart, x, y)
+            top = float(apart.max())
+        if top > furthest:
+            furthest, where = top, start + int(apart.argmax())
+        scale = max(scale, _largest(y, room))
+        zero = zero and not x.any() and not y.any()
+        start += x.size
+    kind = next((kind for kind in ("NaN", "infinite") if kind in odd), "")
+    at = _index(odd.get(kind, where), a.shape)
+    said = _at(a, b, at, own)
+    return Apart(
+        f"{kind} at {at}: {said}" if kind else "", at, furthest, finite, scale, zero, own, said
+    )
+
+
+def spread(a: Any, b: Any) -> float:
+    """max|a - b| over what is finite."""
+    return max((_finite(*_distance(x, y, room)) for x, y, room in _blocks(a, b)), default=0.0)
 
 
 def _by_float64(
     entry: Any,
-    shown: tuple[np.ndarray, np.ndarray],
-    values: list[np.ndarray],
+    A: np.ndarray,  # noqa: N803
+    B: np.ndarray,  # noqa: N803
+    lows: Apart,
+    errors: list[float],
     rule: Rule,
     distance: float,
 ) -> Entry:
-    a, b, A, B = values  # noqa: N806
-    odd = (np.isnan(A) != np.isnan(B)) | ((np.isinf(A) | np.isinf(B)) & ~_equal(A, B))
-    if odd.any():
-        where = _index(odd)
-        return entry("mistake", f"in float64 at {where}: {_at(A, B, where, 0)}", distance)
-    with np.errstate(all="ignore"):
-        errors = [_largest(a - A), _largest(b - B)]
-        error = max(*errors, _largest(a - b))
-    zero = not b.any() and not a.any()  # in both, as a gradient that cancels
-    ratios = _ratios(A, B, error, rule if zero else rule._replace(scale=0.0))
-    where = _index(ratios)
-    ratio = float(ratios[where])
-    size = _largest(B)
+    tops: list[float] = []
+    size, start = 0.0, 0
+    odd: int | None = None
+    for x, y, room in _blocks(A, B):
+        apart, top = _distance(x, y, room)
+        if not math.isfinite(top):
+            unlike = _unlike(x, y)
+            if unlike and odd is None:
+                odd = start + min(unlike.values())
+            top = float(_without_equal(apart, x, y).max())
+        tops.append(top)
+        size = max(size, _largest(y, room))
+        start += x.size
+    if odd is not None:
+        at = _index(odd, A.shape)
+        return entry("mistake", f"in float64 at {at}: {_at(A, B, at, 0)}", distance)
+    error = max(*errors, lows.finite)
+    # a gradient that cancels is zero in both
+    rule = rule if lows.zero else rule._replace(scale=0.0)
+    ratio, where, start = -1.0, 0, 0
+    least = _limit(np.float64(0), error, rule)
+    for top, (x, y, _) in zip(tops, _blocks(A, B), strict=True):
+        with np.errstate(all="ignore"):
+            passed = top / least <= ratio  # no entry of this block can be beyond
+        if not passed:
+            ratios = _ratios(x, y, error, rule)
+            if ratios.max() > ratio:
+                ratio, where = float(ratios.max()), start + int(ratios.argmax())
+        start += x.size
+    at = _index(where, A.shape)
     growth = tuple(e / (rule.low * size) if size > 0 else math.inf for e in errors)
     more = {"growth": growth, "ratio": ratio}
     if ratio <= 1:
         words = f"{distance:.3g} eps apart, rounding (error {growth[0]:.3g} and {growth[1]:.3g} eps"
         words += ")" if size > 0 else "; zero but for rounding)"
         return entry("rounding", words, distance, **more)
-    wide = float(abs(A[where] - B[where]))
+    wide = float(abs(A[at] - B[at]))
     stays = f"{wide / size:.2g} of the largest entry" if size > 0 else f"{wide:.2g}"
     return entry(
         "mistake",
         f"{distance:.3g} eps apart, and in float64 still {stays}, {ratio:.2g} times what rounding "
-        f"explains; at {where}: {_at(*shown, where, 0)}",
+        f"explains; at {at}: {_at(A, B, at, 0)}",
         distance,
         **more,
     )
 
 
+def _limit(size: Any, error: float, rule: Rule) -> Any:
+    """What rounding explains, of entries of that size."""
+    by_error = math.sqrt(rule.reached / rule.low) * error
+    return np.maximum(FLOOR * rule.reached * np.maximum(size, rule.scale), by_error)
+
+
 def _ratios(A: np.ndarray, B: np.ndarray, error: float, rule: Rule) -> np.ndarray:  # noqa: N803
     """|A - B| over the limit, entry by entry."""
     with np.errstate(all="ignore"):
-        apart = np.where(_equal(A, B), 0.0, np.abs(A - B))
-        limit = np.maximum(np.maximum(np.abs(A), np.abs(B)), rule.scale)
-        limit = np.maximum(FLOOR * rule.reached * limit, math.sqrt(rule.reached / rule.low) * error)
+        apart = _without_equal(np.abs(A - B), A, B)
+        limit = _limit(np.maximum(np.abs(A), np.abs(B)), error, rule)
         return np.where(apart == 0, 0.0, apart / limit)
 
 
@@ -216,7 +287,7 @@ def _exact(entry: Any, a: np.ndarray, b: np.ndarray, A: Any, B: Any) -> Entry:  
         same = np.array_equal(a, b)
         return entry("equal bits", "equal", 0.0) if same else entry("mistake", "other values")
     apart = np.abs(a.astype(object) - b.astype(object)).astype(float)
-    where = _index(apart)
+    where = _index(int(np.argmax(apart)), apart.shape)
     if apart[where] == 0:
         return entry("equal bits", "equal", 0.0)
     count = int(np.count_nonzero(apart))
@@ -238,24 +309,71 @@ def _alike(a: Any, b: Any, A: Any, B: Any) -> tuple[Any, ...]:  # noqa: N803
     return shaped(a, b), shaped(b, a), shaped(A, B), shaped(B, A)
 
 
+def _blocks(*arrays: Any) -> Iterator[tuple[np.ndarray, ...]]:
+    """The entries of arrays of one shape in float64 or complex128, and room for a real result.
+
+    What is yielded holds until the next.
+    """
+    room = np.empty(BLOCK)
+    dtypes = [WIDE[x.dtype.name] for x in map(np.asarray, arrays)]
+    steps = np.nditer(
+        arrays,
+        ["external_loop", "buffered", "zerosize_ok"],
+        [["readonly"]] * len(arrays),
+        dtypes,
+        order="C",
+        casting="unsafe",
+        buffersize=BLOCK,
+    )
+    with np.errstate(all="ignore"):
+        for entries in steps:
+            yield *entries, room[: entries[0].size]
+
+
+def _distance(x: np.ndarray, y: np.ndarray, room: np.ndarray) -> tuple[np.ndarray, float]:
+    """|x - y|, and the largest of it."""
+    apart = np.abs(
+        np.subtract(x, y, out=room) if x.dtype == y.dtype == room.dtype else x - y, out=room
+    )
+    return apart, float(apart.max())
+
+
 def _equal(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return (a == b) | (np.isnan(a) & np.isnan(b))
 
 
-def _largest(x: np.ndarray) -> float:
+def _without_equal(apart: np.ndarray, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """How far a and b are apart, with 0 for infinities and NaN that are alike."""
+    return np.where(_equal(a, b), 0.0, apart)
+
+
+def _unlike(x: np.ndarray, y: np.ndarray) -> dict[str, int]:
+    """Where one is NaN or infinite and the other is not: the first of each."""
+    nan = np.isnan(x) != np.isnan(y)
+    infinite = (np.isinf(x) | np.isinf(y)) & ~_equal(x, y)
+    found = {"NaN": nan, "infinite": infinite}
+    return {kind: int(where.argmax()) for kind, where in found.items() if where.any()}
+
+
+def _largest(x: np.ndarray, room: np.ndarray | None = None) -> float:
     """max|x| over what is finite."""
-    with np.errstate(all="ignore"):
-        size = np.abs(x)
-    return float(np.max(size, where=np.isfinite(size), initial=0.0))
+    size = np.abs(x, out=room)
+    return _finite(size, float(size.max(initial=0.0)))
 
 
-def _index(x: np.ndarray) -> tuple[int, ...]:
-    return tuple(map(int, np.unravel_index(np.argmax(x), x.shape)))
+def _finite(size: np.ndarray, top: float) -> float:
+    """The largest that is finite: the largest of all, if that is."""
+    return top if math.isfinite(top) else float(np.max(size, where=np.isfinite(size), initial=0.0))
+
+
+def _index(where: int, shape: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(map(int, np.unravel_index(where, shape)))
 
 
 def _at(a: np.ndarray, b: np.ndarray, where: tuple[int, ...], own: float) -> str:
     digits = 9 if own > 2.0**-30 else 12
-    return f"{a[where]:.{digits}g} against {b[where]:.{digits}g}"
+    x, y = (z[where].astype(WIDE[z.dtype.name]) for z in (a, b))
+    return f"{x:.{digits}g} against {y:.{digits}g}"
 
 
 def _short(x: Any) -> str:
