@@ -16,6 +16,7 @@ from rich.cells import cell_len
 from rich.console import Console
 from support.strict import load_column
 
+from triptych import trees
 from triptych.__main__ import main
 from triptych.claims import book, program, tables, verdicts
 from triptych.claims.book import ABSENT, Claim
@@ -288,7 +289,7 @@ def compare(claim: Claim, column: str) -> None:
         value = eval(last, scope)
         value = list(value) if inspect.isgenerator(value) else value
         value = book.REDUCERS[claim.show](value) if claim.show else value
-        value = np.asarray(value) if hasattr(value, "dtype") else value
+        value = trees.mapped(lambda x: np.asarray(x) if hasattr(x, "dtype") else x, value)
     except Exception as error:
         value = error
     assert verdicts.written(value, r.expected) == r.text
