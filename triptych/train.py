@@ -156,7 +156,8 @@ def _make_devices(plan: Plan, workers: int) -> None:
 
     if plan.device == "cpu":
         jax.config.update("jax_platforms", "cpu")
-        jax.config.update("jax_num_cpu_devices", workers)
+        if workers > 1:  # one there is in any case, and JAX refuses to be asked after its start
+            jax.config.update("jax_num_cpu_devices", workers)
 
 
 class _LostError(Exception):

@@ -115,7 +115,7 @@ class _Page:
         found: dict[str, parse.Definition] = {}
         for module in self.modules.values():  # what only one column has comes last
             for definition in module.definitions:
-                if definition.name[0] != "_":
+                if definition.public and definition.kind == parse.FUNCTION:
                     found.setdefault(definition.name, definition)
         some = {d.function for d in differences.of(self.concept).values() if d.absent}
         width = max((len(name) for name in found if name not in some), default=0)
