@@ -314,6 +314,10 @@ def _lit(
             for function in code:
                 if lines := set().union(*(bound[function].get(n, set()) for n in names)):
                     lit[step][function][column] = sorted(lines)
+            if forward and not any(column in found for found in lit[step].values()):
+                # PyTorch's logits calls a network that is written elsewhere, in one line
+                called = bound[code[0]][code[0].split(".")[1]]
+                lit[step][code[0]][column] = sorted(called)
     lit["update"] = {
         UPDATE_CODE: {c: sorted(bindings(c, UPDATE_CODE)["learning_rate"]) for c in COLUMNS}
     }
