@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from functools import partial
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -15,15 +16,21 @@ from triptych import data
 from triptych.agreement.bounds import descent
 from triptych.column import Column
 
-EPOCHS = 100
 RATE = 0.1
 POINTS = (3, 32, 1024, 32768)
 """Three are the document's own."""
+MANY = (10**6, 10**7)
+"""Where memory decides: with --sweep, in float32."""
 MODES = {
     "numpy_ref": ("as written",),
     "torch_impl": ("as written",),
     "jax_impl": ("un-jitted", "whole loop"),
 }
+
+
+def epochs_of(points: int) -> int:
+    """K: a hundred epochs, fewer where one takes long."""
+    return max(2, min(100, 10**7 // points))
 
 
 def samples(points: int, dtype: str) -> Any:
@@ -84,7 +91,7 @@ def _un_jitted(column: Column, epochs: int, params: Any, x: Any, t: Any) -> Any:
 
 def case_of(column: str, mode: str, points: int, dtype: str, **kwargs: Any) -> Case:
     """A row; un-jitted, few epochs are enough."""
-    epochs = 10 if mode == "un-jitted" else EPOCHS
+    epochs = 10 if mode == "un-jitted" else epochs_of(points)
     count = regression_epoch(points, np.dtype(dtype).itemsize)
     return Case(
         "linear_regression", "linear regression, an epoch", column, mode, points, epochs, make,
@@ -93,21 +100,20 @@ def case_of(column: str, mode: str, points: int, dtype: str, **kwargs: Any) -> C
 
 
 def cases() -> Iterator[Case]:
-    """Every row; those that are not `default` need --full."""
-    for points in POINTS:
-        for dtype in ("float32", "float64"):
-            for device in devices():
-                here = (points, dtype, device) == (3, "float32", "cpu")
-                for column, modes in MODES.items():
-                    for mode in modes:
-                        if runs(column, "as_written", device):
-                            when = "default" if here and mode != "un-jitted" else "full"
-                            yield case_of(column, mode, points, dtype, device=device, when=when)
-            if not absent("autograd"):
-                when = "default" if (points, dtype) == (3, "float32") else "full"
-                yield case_of("autograd", "as written", points, dtype, when=when)
-        if not absent("numba"):
-            when = "default" if points == 3 else "full"
+    """Every row; those that are not `default` need --full, or --sweep for many points."""
+    for points, dtype in [*product(POINTS, ("float32", "float64")), *product(MANY, ("float32",))]:
+        usual = "sweep" if points in MANY else "full"
+        for device, (column, modes) in product(devices(), MODES.items()):
+            here = (points, dtype, device) == (3, "float32", "cpu")
+            for mode in modes:
+                if runs(column, "as_written", device) and (mode != "un-jitted" or usual == "full"):
+                    when = "default" if here and mode != "un-jitted" else usual
+                    yield case_of(column, mode, points, dtype, device=device, when=when)
+        if not absent("autograd") and points not in MANY:
+            when = "default" if (points, dtype) == (3, "float32") else "full"
+            yield case_of("autograd", "as written", points, dtype, when=when)
+        if not absent("numba") and dtype == "float32":
+            when = "default" if points == 3 else usual
             yield case_of("numba", FUSED, points, "float32", when=when)
 
 
