@@ -1,5 +1,6 @@
 """Which rows run, how they are told to pytest-benchmark, and the report at the end."""
 
+import contextlib
 import os
 import tempfile
 import time
@@ -133,14 +134,19 @@ def measure(
 
 
 def _teller(config: pytest.Config) -> Callable[[str], None]:
-    """Prints a line with the time and the number of rows that are done."""
+    """Prints a line with the time and the number of rows that are done, at once.
+
+    While a row runs, pytest keeps what is printed for the report of a failure.
+    """
     reporter = config.pluginmanager.getplugin("terminalreporter")
+    capture = config.pluginmanager.getplugin("capturemanager")
     session = session_of(config)
 
     def say(text: str) -> None:
         done = f"{len(session.outcomes)}/{len(session.chosen)}"
-        reporter.ensure_newline()
-        reporter.write_line(f"{time.strftime('%H:%M:%S')} {done} {text}")
+        with capture.global_and_fixture_disabled() if capture else contextlib.nullcontext():
+            reporter.ensure_newline()
+            reporter.write_line(f"{time.strftime('%H:%M:%S')} {done} {text}", flush=True)
 
     return say
 

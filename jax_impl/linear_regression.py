@@ -37,7 +37,9 @@ def loss(params: Params, x: Float[Array, "n 1"], t: Float[Array, "n 1"]) -> Floa
 
     Source: document A, section 7.6; documents D and E.
     """
-    return jnp.mean((predict(params, x) - t) ** 2)
+    # flat: XLA takes five times as long for sums over an axis of length 1
+    x, t = x.ravel(), t.ravel()
+    return jnp.mean((params["w"] * x + params["b"] - t) ** 2)
 
 
 @checked

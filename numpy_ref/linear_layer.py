@@ -66,10 +66,10 @@ def loss_and_grads(
     # backward
     # the mean weighs each square by 1 / size; first this product, for autograd's last bit
     d_r = (1 / r.size) * (2 * r)  # (*n, out)
-    # a difference hands on to y what it gets
+    # dr/dy = 1: the cotangent of r is that of y
     d_y = d_r.reshape(-1, len(weight))  # (n, out), one row for each sample
-    # a product hands on to each factor what it gets, times the other factor; y_no and x_ni meet in
-    # W_oi once for each sample n, and those terms add up
+    # the cotangent of a factor is that of the product, times the other factor; W_oi is a factor of
+    # y_no in each sample n, and those terms add up
     d_weight = d_y.T @ x.reshape(-1, x.shape[-1])  # (out, in)
     # b was added to each sample, so its terms add up as well
     d_bias = d_y.sum(axis=0)  # (out,)

@@ -54,7 +54,7 @@ def loss_and_grads(
     # backward
     # the mean weighs each square by 1 / size; first this product, for autograd's last bit
     d_r = (1 / r.size) * (2 * r)  # (n, 1)
-    # a difference hands on to y what it gets
+    # dr/dy = 1: the cotangent of r is that of y
     d_y = d_r  # (n, 1)
     # w and b are used at every point, and the terms add up
     d_w = np.sum(d_y * x)  # ()

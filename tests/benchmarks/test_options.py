@@ -1,5 +1,6 @@
 """pytest-benchmark's own options do what their users expect: rows of a stub that takes no time."""
 
+import contextlib
 import importlib.util
 import itertools
 import json
@@ -7,8 +8,9 @@ import os
 import re
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import pytest
@@ -111,6 +113,38 @@ def run(
         return Ran(status, *capsys.readouterr())
 
     return started
+
+
+def test_progress_is_told_while_output_is_kept(request: pytest.FixtureRequest) -> None:
+    """pytest keeps what is printed while a test runs: a line of progress has to go past it."""
+    kept, lines = [True], []
+
+    @contextlib.contextmanager
+    def disabled() -> Iterator[None]:
+        kept[0] = False
+        yield
+        kept[0] = True
+
+    plugins = {
+        "capturemanager": SimpleNamespace(global_and_fixture_disabled=disabled),
+        "terminalreporter": SimpleNamespace(
+            ensure_newline=lambda: None,
+            write_line=lambda line, flush: lines.append((line, kept[0], flush)),
+        ),
+    }
+    session: Any = SimpleNamespace(outcomes={}, chosen=[None])
+    config: Any = SimpleNamespace(
+        pluginmanager=SimpleNamespace(getplugin=plugins.get), stash={rows.SESSION: session}
+    )
+    rows._teller(config)("the machine's limits")
+    ((line, was_kept, flushed),) = lines
+    assert line.endswith("0/1 the machine's limits")
+    assert flushed
+    assert not was_kept
+    # the plugins of pytest itself are there under these names
+    manager = request.config.pluginmanager
+    assert hasattr(manager.getplugin("capturemanager"), "global_and_fixture_disabled")
+    assert manager.getplugin("terminalreporter") or "PYTEST_XDIST_WORKER" in os.environ
 
 
 def whole(text: str) -> str:
