@@ -115,7 +115,7 @@ class Case(NamedTuple):
         names = ("concept", "task", "column", "peer", "mode", "device", "dtype", "batch", "steps")
         known = {name: getattr(self, name) for name in (*names, "flops", "bytes")}
         empty = dict.fromkeys(("limit", "agreement", "compile", "break_even_steps"))
-        empty |= dict.fromkeys(("transfer", "peak_memory", "cpu", "aged"))
+        empty |= dict.fromkeys(("transfer", "peak_memory", "cpu", "card", "aged"))
         return known | {"threads": threads, "status": "ok", "reason": ""} | empty
 
 

@@ -138,6 +138,29 @@ def kernels(case: Case, target: Target) -> float | None:
     return len(found) / case.steps
 
 
+class Card:
+    """A CUDA card's own clock, beside the host's: events that PyTorch puts into its stream.
+
+    There is none on a CPU, nor for JAX, into whose stream nobody else can put one.
+    """
+
+    def __init__(self, case: Case) -> None:
+        self.events: list[Any] = []
+        if case.device == "cuda" and BASES.get(case.column, case.column) == "torch_impl":
+            import torch
+
+            self.events = [torch.cuda.Event(enable_timing=True) for _ in range(2)]
+
+    def mark(self, which: int) -> None:
+        """Put the first (0) or the last (1) event into the stream."""
+        if self.events:
+            self.events[which].record()
+
+    def seconds(self) -> float:
+        """Between the two, which have to be over; 0 without a clock."""
+        return self.events[0].elapsed_time(self.events[1]) / 1e3 if self.events else 0.0
+
+
 class Turn(NamedTuple):
     """What a row took in one of its turns: seconds of a step."""
 
@@ -146,6 +169,8 @@ class Turn(NamedTuple):
     """Of all threads of the process."""
     faults: float
     """Pages that the system had to bring in, in a step; 0 where it does not say."""
+    card: float = 0.0
+    """By the card's own clock; 0 where there is none."""
 
 
 class Runner:
@@ -186,7 +211,9 @@ class Runner:
         walls: list[float] = []
         processor: list[float] = []
         faults: list[float] = []
+        cards: list[float] = []
         with self._settings():
+            card = Card(self.case)
             before = compilations()
             self.target.wait(self.target.run(*self.target.start()))
             until = time.perf_counter() + TURN
@@ -194,16 +221,20 @@ class Runner:
                 arguments = self.target.start()
                 pages = page_faults()
                 busy, start = time.process_time(), time.perf_counter()
-                result = self.target.wait(self.target.run(*arguments))
+                card.mark(0)
+                result = self.target.run(*arguments)
+                card.mark(1)
+                result = self.target.wait(result)
                 walls.append(time.perf_counter() - start)
                 processor.append(time.process_time() - busy)
                 faults.append(page_faults() - pages)
+                cards.append(card.seconds())
                 if compilations() != before or unfinished(result):
                     raise InvalidRow(
                         "something was compiled, or left undone, inside the timed rounds"
                     )
         return Turn(
-            *(statistics.median(one) / self.case.steps for one in (walls, processor, faults))
+            *(statistics.median(one) / self.case.steps for one in (walls, processor, faults, cards))
         )
 
     def age(self) -> None:

@@ -228,12 +228,14 @@ def turns_in(budget: float, seconds: float) -> int:
 
 
 def _times(case: Case, turns: Sequence[Turn], aged: Sequence[Turn]) -> dict[str, Any]:
-    """What stands beside the times on the wall: the processor's, and those of an aged process.
+    """What stands beside the times on the wall: the card's, the processor's, an aged process's.
 
     glibc gives a large array back to the system at once, until a larger one has been freed; the
     next one is then brought in page by page. Whether that is so the faults say, which no neighbour
     disturbs; what it costs, the times.
     """
+    if card := statistics.median(turn.card for turn in turns):
+        return {"card": card}
     processor = [turn.cpu for turn in turns]
     if case.device != "cpu" or not all(processor):  # a clock may be too coarse to tell
         return {}

@@ -584,6 +584,39 @@ def test_a_graph_is_held_to_its_kernels() -> None:
     assert bound["seconds"] == pytest.approx(4e-8)
 
 
+def test_the_card_has_a_clock_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stand-in for CUDA's events: they are in the stream before the wait, and read after it."""
+    import torch
+
+    said: list[str] = []
+
+    class Event:
+        def __init__(self, enable_timing: bool) -> None:
+            assert enable_timing
+
+        def record(self) -> None:
+            said.append("event")
+
+        def elapsed_time(self, end: "Event") -> float:
+            assert end is not self
+            said.append("read")
+            return 3.0  # milliseconds
+
+    monkeypatch.setattr(torch.cuda, "Event", Event)
+    target = target_of(lambda: said.append("run"), lambda _: said.append("wait"))
+    runner = harness.Runner(case_of(target, column="torch_impl", steps=10), 1)
+    runner.case = runner.case._replace(device="cuda")
+    monkeypatch.setattr(runner, "_settings", contextlib.nullcontext)
+    said.clear()
+    turn = runner.turn()
+    assert said[:7] == ["run", "wait", "event", "run", "event", "wait", "read"]
+    assert turn.card == pytest.approx(3e-4)
+    assert turns._times(runner.case, [turn], []) == {"card": turn.card}
+    # XLA's stream takes none
+    runner.case = runner.case._replace(column="jax_impl")
+    assert runner.turn().card == 0
+
+
 def test_a_limit_is_measured_warm() -> None:
     calls: list[int] = []
     limits._seconds(lambda: calls.append(1), 1)

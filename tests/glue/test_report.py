@@ -440,6 +440,16 @@ def test_different_machines_are_said() -> None:
     assert row.to_cpu == results.Ratio(pytest.approx(3.0), False)  # type: ignore[arg-type]
 
 
+def test_a_gpu_row_says_what_the_card_took_and_what_feeding_it_costs() -> None:
+    once = {"to_device": 3e-6, "to_host": 1e-6}
+    row = bench(2e-6, column="torch_impl", device="cuda", card=1.5e-6, transfer=once)
+    text = " ".join(printed(results_file(row)).split())
+    assert "card fed" in text
+    assert "1.50 us 5.00 us" in text
+    # on a CPU nothing has to be brought anywhere
+    assert "card fed" not in " ".join(printed(results_file(bench(2e-6, transfer=once))).split())
+
+
 def test_other_versions_on_one_machine_are_another_setup() -> None:
     new = {"numpy": "2.4.6", "torch": "2.14.0"}
     files = results_file(bench(), dirty=True), results_file(bench(), dirty=True, versions=new)

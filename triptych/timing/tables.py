@@ -150,6 +150,8 @@ def steady(results: Results, task: str, rows: list[Row]) -> Sheet:
                 "time": duration(row.time.median),
                 "least": duration(row.time.least),
                 "CPU": duration(row.time.cpu) if row.time.cpu else "",
+                "card": duration(row.card) if row.card else "",
+                "fed": _fed(row),
                 "limit": in_share(row.limit),
                 "machine": in_times(slower(row.to_machine)),
                 "baseline": in_times(row.to_baseline),
@@ -160,6 +162,13 @@ def steady(results: Results, task: str, rows: list[Row]) -> Sheet:
             }
         cells[_heading(row), row.label, row.side] = cell
     return _sheet(results, task, cells)._replace(notes=list(notes(results, rows)))
+
+
+def _fed(row: Row) -> str:
+    """A GPU's step with the way of what it needs to the GPU."""
+    if row.side.device == "cpu" or not row.time or not row.transfer:
+        return ""
+    return duration(row.time.median + row.transfer["to_device"])
 
 
 def once(results: Results, rows: list[Row]) -> Sheet:

@@ -20,6 +20,8 @@ LEGEND = (
     "large: of a cache, or of the memory) or floor (the empty compiled step; in a whole loop, a "
     "K-th of one). machine: how many times as long as a loop in which nothing is stored that need "
     "not be, compiled by numba, on one thread.",
+    "card: of one step by CUDA's own events, for PyTorch's rows; what is missing to the time is the "
+    "host's. fed: the time, and the way of the parameters and of the step's rows to the GPU.",
     "CPU/GPU: above 1 the GPU is faster; compile: before the first step, PyTorch's with the import "
     "of its compiler and one step; even: compiling has paid after so many steps.",
     "host memory: how much the row's process grew while it warmed up; empty: it did not grow. In "
