@@ -89,6 +89,7 @@ bench: $(BENCH_INSTALLED) ## time the columns; RUNS=1 is quicker; BENCH_ARGS=--s
 		$$time --threads 1 --device cpu --benchmark-json=build/bench/one-thread-$$run.json || failed=1; \
 		$$time --benchmark-json=build/bench/all-threads-$$run.json || failed=1; \
 	done; \
+	$(BIN)/python -m benchmarks.workers --out build/bench/workers.json || failed=1; \
 	mv build/bench/*.json $(RESULTS) && \
 	$(BIN)/python -m triptych report $(RESULTS)/*.json --out $(RESULTS) && exit $$failed
 

@@ -1,11 +1,12 @@
-"""What several workers cost: `python -m benchmarks.workers` prints two tables in Markdown.
+"""What several workers cost: `python -m benchmarks.workers [--out FILE]` makes rows of the report.
 
-The first has the time of a training step against the number of workers, ordinary beside
-reproducible, and which share of it the same messages take by themselves. The second says on paper
-what the messages mean for more workers than a machine has.
+A row is a training step on a number of workers, each with one thread: ordinary, or with equal
+bits. Its file is one for `triptych report`, as that of `pytest --benchmark-only` is. A row here is
+several processes, started by their engine's launcher, so it cannot have its turn beside the other
+columns'. In each of its rounds both kinds are timed, and which share of a step its messages take
+by themselves. Every number of workers has to give one digest, or no time is shown.
 
-These are no rows of the report: such a row is one process, kept alive while others have their turn.
-A row here is several, started by their engine's launcher, and MPI's burn a core as they wait.
+What the messages mean for more workers than a machine has is said on paper (`--paper`).
 """
 
 import argparse
@@ -17,21 +18,38 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime
 from functools import partial
 from itertools import pairwise, product
+from operator import truediv
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+from rich.console import Console
 
-from benchmarks.bench_classifier import RATE, SIZES, TWINS, arguments, steps_of
+from benchmarks.bench_classifier import (
+    FASTEST,
+    RATE,
+    SIZES,
+    TWINS,
+    arguments,
+    steps_of,
+    training_bound,
+)
+from benchmarks.bench_reproducible import MODES as EQUAL_BITS
+from benchmarks.cases import in_float64
 from benchmarks.compile_time import unchecked
-from benchmarks.machine import busy, describe
+from benchmarks.machine import THREADS, busy, describe, load, run, usable_cores, with_threads
+from benchmarks.turns import interval
 from triptych.agreement.digests import digest
 from triptych.column import Column, missing
 from triptych.names import COLUMNS, DISPLAY_NAMES
+from triptych.timing import tables
 from triptych.timing.words import counted, duration
 from triptych.train import launched_by
 
+TASK = "classifier step on several workers, SGD"
 WORKERS = (1, 2, 3, 4)
 BATCHES = (32, 4096)
 ROUNDS = 9
@@ -79,27 +97,39 @@ def work(name: str, workers: int, batch: int, rounds: int) -> None:
         runs[kind] = partial(unchecked(column, getattr(parallel, function)), *given, **settings)
         if group is not None:
             runs[f"messages, {kind}"] = _messages_alone(column, kind, steps, group)
-    results = {kind: column.synchronize(run()) for kind, run in runs.items()}
+    results = {kind: column.synchronize(train()) for kind, train in runs.items()}
     seconds: dict[str, list[float]] = {kind: [] for kind in runs}
     for _ in range(rounds):
-        for kind, run in runs.items():
+        for kind, train in runs.items():
             start = time.perf_counter()
-            column.synchronize(run())
+            column.synchronize(train())
             seconds[kind].append((time.perf_counter() - start) / steps)
-    found: dict[str, Any] = {}
-    for kind in FITS:
-        alone = seconds.get(f"messages, {kind}", [0.0] * rounds)
-        shares = [part / whole for part, whole in zip(alone, seconds[kind], strict=True)]
-        found[kind] = [statistics.median(seconds[kind]), statistics.median(shares)]
-    params, _, losses = column.give_out(results["equal bits"])
+    found: dict[str, Any] = {"seconds": {kind: seconds[kind] for kind in FITS}}
+    if group is not None:
+        found["messages"] = {
+            kind: statistics.median(map(truediv, seconds[f"messages, {kind}"], seconds[kind]))
+            for kind in FITS
+        }
+    trained = {kind: column.give_out(results[kind]) for kind in FITS}
     if parallel.place(group)[0] == 0:
-        print(json.dumps(found | {"digest": digest(params, losses)}), flush=True)
+        params, _, losses = trained["equal bits"]
+        found["digest"] = digest(params, losses)
+        found["distance"] = _off(batch, steps, trained["ordinary"][0])
+        print(json.dumps(found), flush=True)
     if group is not None and name == "torch_impl":
         import torch.distributed
 
         torch.distributed.destroy_process_group()
         sys.stdout.flush()
         os._exit(0)  # a thread that the engine has left behind would abort an ordinary end
+
+
+def _off(batch: int, steps: int, params: dict[str, np.ndarray]) -> float:
+    """How far the parameters are from those that one process trains in float64, at most."""
+    given = in_float64(arguments(batch, steps, SIZES, "float32"))
+    train = {"optimizer": "sgd", "learning_rate": RATE["sgd"]}
+    expected, _ = Column("numpy_ref").call("classifier", "fit", *given, **train)
+    return max(float(abs(params[name] - exact).max()) for name, exact in expected.items())
 
 
 def _messages_alone(column: Column, kind: str, steps: int, group: Any) -> Callable[[], Any]:
@@ -147,7 +177,7 @@ def _in_jax(operation: str, arrays: list[np.ndarray], steps: int, group: Any) ->
 
 
 def measured(column: str, workers: int, batch: int, rounds: int = ROUNDS) -> dict[str, Any]:
-    """Seconds of a step and the share of its messages, ordinary and with equal bits; the digest.
+    """What the first worker says: seconds of a step in each round, and the share of its messages.
 
     Raises:
         ValueError: the framework or, for NumPy's workers, MPI is not installed.
@@ -159,7 +189,7 @@ def measured(column: str, workers: int, batch: int, rounds: int = ROUNDS) -> dic
     words = ["-m", "benchmarks.workers", "--work", column, str(workers), str(batch), str(rounds)]
     done = subprocess.run(
         [*command, *words], capture_output=True, text=True, check=False, timeout=600,
-        env={"OMP_NUM_THREADS": "1"} | os.environ,
+        env=os.environ | dict.fromkeys(THREADS, "1"),
     )  # fmt: skip
     if done.returncode:
         raise RuntimeError(f"{column} on {workers} workers: {done.stderr.strip()[-500:]}")
@@ -167,37 +197,72 @@ def measured(column: str, workers: int, batch: int, rounds: int = ROUNDS) -> dic
     return found
 
 
-def table(rounds: int) -> Iterator[str]:
-    """The time of a step against the number of workers, as lines of Markdown.
+def rows(rounds: int, say: Callable[[str], None]) -> tuple[list[dict[str, Any]], list[str]]:
+    """Every column on every number of workers.
+
+    Args:
+        rounds: timed rounds of each row.
+        say: told what is being done.
+
+    Returns:
+        The rows as pytest-benchmark writes them, and why some could not run.
 
     Raises:
-        RuntimeError: two digests differ.
+        RuntimeError: two digests differ, or a row is farther from float64 than its bound.
     """
-    yield f"| a step | {' | '.join(counted(n, 'worker') for n in WORKERS)} |"
-    yield f"| --- {'| ---: ' * len(WORKERS)}|"
+    made: list[dict[str, Any]] = []
     digests: dict[int, set[str]] = {batch: set() for batch in BATCHES}
     not_run: dict[str, None] = {}
-    for column, batch in product(COLUMNS, BATCHES):
-        cells: dict[str, list[str]] = {kind: [] for kind in FITS}
-        for workers in WORKERS:
-            try:
-                found = measured(column, workers, batch, rounds)
-            except ValueError as reason:
-                not_run[str(reason)] = None
-                found = {}
-            for kind, cell in cells.items():
-                cell.append(in_words(*found[kind]) if found else "not run")
-            digests[batch] |= {found["digest"]} if found else set()
-            if len(digests[batch]) > 1:
-                raise RuntimeError(f"{column} on {workers} workers has another digest")
-        for kind, cell in cells.items():
-            yield f"| {DISPLAY_NAMES[column]}, {batch} rows, {kind} | {' | '.join(cell)} |"
-    yield from (f"\nNot run: {reason}." for reason in not_run)
+    for column, batch, workers in product(COLUMNS, BATCHES, WORKERS):
+        say(f"{DISPLAY_NAMES[column]}, {batch} rows, {counted(workers, 'worker')}")
+        try:
+            found = measured(column, workers, batch, rounds)
+        except ValueError as reason:
+            not_run[str(reason)] = None
+            continue
+        digests[batch].add(found["digest"])
+        if len(digests[batch]) > 1:
+            raise RuntimeError(f"{column} on {workers} workers has another digest")
+        made += [_row(column, workers, batch, kind, found) for kind in FITS]
+    return made, list(not_run)
 
 
-def in_words(seconds: float, share: float) -> str:
-    """A cell: "120 us, 35%"."""
-    return duration(seconds) + (f", {share:.0%}" if share else "")
+def _row(column: str, workers: int, batch: int, kind: str, found: dict[str, Any]) -> dict[str, Any]:
+    steps = steps_of(batch)
+    bound = training_bound("sgd", "float32", batch, steps) if kind == "ordinary" else 0.0
+    distance = found["distance"] if kind == "ordinary" else 0.0
+    if not distance <= bound:
+        what = f"{column} on {workers} workers: a parameter"
+        raise RuntimeError(f"{what} is {distance:.3g} from float64's, allowed {bound:.3g}")
+    seconds = found["seconds"]
+    (other,) = FITS.keys() - {kind}
+    modes = {"ordinary": FASTEST[column, "cpu"], "equal bits": EQUAL_BITS[column]}
+    ratio = [*interval(np.array(seconds[other]) / np.array(seconds[kind]))]
+    low, middle, high = statistics.quantiles(seconds[kind], n=4, method="inclusive")
+    about = {
+        "concept": "data_parallel", "task": TASK, "column": column, "peer": False,
+        "mode": modes[kind], "device": "cpu", "threads": workers, "dtype": "float32",
+        "batch": batch, "steps": steps,
+        "status": "ok", "reason": "", "messages": found.get("messages", {}).get(kind),
+        "agreement": {"distance": distance, "unit": "absolute", "bound": bound},
+        "ratios": {f"{column}:{modes[other]}": ratio}, "ratios of": "wall",
+    }  # fmt: skip
+    stats = {"min": min(seconds[kind]), "q1": low, "median": middle, "q3": high}
+    name = f"{TASK}, {batch} rows, {column}, {kind}, {counted(workers, 'worker')}"
+    return {"name": name, "extra_info": about, "stats": stats | {"rounds": len(seconds[kind])}}
+
+
+def results_file(rounds: int, say: Callable[[str], None]) -> dict[str, Any]:
+    """What `triptych report` reads."""
+    ours = run(1)
+    made, not_run = rows(rounds, say)
+    ours["load"] = {"before": ours["load"], "after": load()}
+    ours |= {"limits": [], "rows": []}
+    ours["not_run"] = [{"what": "workers", "why": reason} for reason in not_run]
+    return {
+        "datetime": datetime.now(UTC).isoformat(), "machine_info": {"triptych": describe()},
+        "benchmarks": made, "triptych": ours,
+    }  # fmt: skip
 
 
 def on_paper() -> Iterator[str]:
@@ -224,23 +289,31 @@ def all_reduce(length: float, workers: int) -> float:
 
 
 def main() -> None:
-    """Print both tables; the launchers' processes come here too."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    """Measure and print the report; the launchers' processes come here too."""
+    parser = argparse.ArgumentParser(description="time a step on one to four workers")
     parser.add_argument("--rounds", type=int, default=ROUNDS, help="timed rounds of each row")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="results for triptych report")
+    parser.add_argument("--paper", action="store_true", help="only what the messages mean for many")
     parser.add_argument("--work", nargs=4, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.work:
         name, *numbers = options.work
         work(name, *map(int, numbers))
         return
+    if options.rounds < 2:
+        parser.error(f"--rounds: quartiles need 2 rounds or more, got {options.rounds}")
+    if options.paper:
+        print(f"With {duration(LATENCY)} until a byte is there and 10 Gbit/s:\n")
+        print(*on_paper(), sep="\n")
+        return
     if advice := busy():
         print(advice, file=sys.stderr)
-    hardware = describe()["machine"]
-    print(f"{hardware['cpu']}, {hardware['cores']} cores:\n", flush=True)
-    for line in table(options.rounds):
-        print(line, flush=True)
-    print(f"\nOn paper, with {duration(LATENCY)} until a byte is there and 10 Gbit/s:\n")
-    print(*on_paper(), sep="\n")
+    os.environ.update(with_threads(usable_cores()))  # the settings of the other rows
+    found = results_file(options.rounds, lambda line: print(line, file=sys.stderr, flush=True))
+    if options.out:
+        options.out.parent.mkdir(parents=True, exist_ok=True)
+        options.out.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    Console().print(tables.terminal([found]))
 
 
 if __name__ == "__main__":

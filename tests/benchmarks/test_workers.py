@@ -1,14 +1,18 @@
 """The time of a step on several workers: the messages, what they mean on paper, one row."""
 
+import io
 from pathlib import Path
+from typing import Any
 
 import pytest
+from rich.console import Console
 
 from benchmarks import workers
-from benchmarks.bench_classifier import RATE, SIZES, arguments, steps_of
+from benchmarks.bench_classifier import RATE, SIZES, arguments, steps_of, training_bound
 from triptych import train
 from triptych.agreement.digests import digest
 from triptych.column import Column
+from triptych.timing import answers, results, tables
 
 ROOT = Path(__file__).parents[2]
 
@@ -32,23 +36,55 @@ def test_on_paper() -> None:
     assert "\n".join(workers.on_paper()) in page
 
 
-def test_the_table(monkeypatch: pytest.MonkeyPatch) -> None:
-    def measured(column: str, count: int, batch: int, rounds: int) -> dict[str, object]:
-        if column == "numpy_ref" and count > 1:
-            raise ValueError("no mpi4py")
-        return {"ordinary": [1e-4, 0.0], "equal bits": [2e-4, 0.25], "digest": str(batch * rounds)}
+def said(column: str, workers: int, batch: int, rounds: int) -> dict[str, Any]:
+    """What a row's first worker says."""
+    if column == "numpy_ref" and workers > 1:
+        raise ValueError("no mpi4py")
+    seconds = {"ordinary": [1e-4 * workers] * rounds, "equal bits": [2e-4] * rounds}
+    messages = {"messages": {"ordinary": 0.25, "equal bits": 0.5}} if workers > 1 else {}
+    return {"seconds": seconds, "digest": str(batch), "distance": 0.0, **messages}
 
-    monkeypatch.setattr(workers, "measured", measured)
-    lines = list(workers.table(3))
-    assert "| NumPy, 32 rows, ordinary | 100 us | not run | not run | not run |" in lines
-    assert "| JAX, 4096 rows, equal bits | 200 us, 25% | 200 us, 25% |" in lines[-2]
-    assert lines[-1] == "\nNot run: no mpi4py."
+
+def test_they_are_rows_of_the_report(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workers, "measured", said)
+    told: list[str] = []
+    merged = results.merge([workers.results_file(3, told.append)])
+    assert "JAX, 4096 rows, 3 workers" in told
+    assert merged.not_run == ["workers: no mpi4py"]
+    assert len(merged.rows) == 2 * 2 * (1 + 4 + 4)
+    (row,) = [
+        row
+        for row in merged.rows
+        if (row.column, row.mode, row.batch, row.side.threads)
+        == ("torch_impl", "equal bits", 32, 4)
+    ]
+    assert row.time
+    assert (row.time.median, row.messages) == (2e-4, 0.5)
+    (ratios,) = row.ratios.values()
+    assert ratios["torch_impl:as written"] == [2.0, 2.0, 2.0]
+    (sentence,) = (text for text in answers.sentences(merged) if "at 32 rows" in text)
+    assert sentence.startswith(f"Shortest on ({workers.TASK}, at 32 rows): NumPy as written 1 wor")
+    assert "PyTorch equal bits 1 worker (200 us), JAX whole loop 1 worker (100 us)" in sentence
+    console = Console(width=200, file=io.StringIO())
+    console.print(tables.steady(merged, workers.TASK, merged.rows))
+    assert isinstance(console.file, io.StringIO)
+    assert "messages" in console.file.getvalue()
+    assert "50%" in console.file.getvalue()
+
+
+def test_a_wrong_result_is_no_row(monkeypatch: pytest.MonkeyPatch) -> None:
     wrong = iter("aaab")
     monkeypatch.setattr(
-        workers, "measured", lambda *given: measured("", *given[1:]) | {"digest": next(wrong)}
+        workers, "measured", lambda _, *given: said("", *given) | {"digest": next(wrong)}
     )
     with pytest.raises(RuntimeError, match="numpy_ref on 4 workers has another digest"):
-        list(workers.table(3))
+        workers.rows(3, lambda _: None)
+    for far in (1e-4, float("nan")):
+        monkeypatch.setattr(
+            workers, "measured", lambda _, *given, far=far: said("", *given) | {"distance": far}
+        )
+        with pytest.raises(RuntimeError, match=r"numpy_ref on 1 workers: a parameter is"):
+            workers.rows(3, lambda _: None)
 
 
 def test_without_mpi(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -69,7 +105,8 @@ def test_two_workers_are_measured(column: str) -> None:
     settings = {"optimizer": "sgd", "learning_rate": RATE["sgd"]}
     expected = Column("numpy_ref").call("reproducible", "fit", *given, **settings)
     assert found["digest"] == digest(*expected)
+    assert 0 < found["distance"] < training_bound("sgd", "float32", 32, steps_of(32))
     for kind in workers.FITS:
-        seconds, share = found[kind]
+        (seconds,) = found["seconds"][kind]
         assert seconds > 0
-        assert share > 0
+        assert found["messages"][kind] > 0

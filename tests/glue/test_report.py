@@ -442,12 +442,19 @@ def test_different_machines_are_said() -> None:
 
 def test_a_gpu_row_says_what_the_card_took_and_what_feeding_it_costs() -> None:
     once = {"to_device": 3e-6, "to_host": 1e-6}
-    row = bench(2e-6, column="torch_impl", device="cuda", card=1.5e-6, transfer=once)
-    text = " ".join(printed(results_file(row)).split())
-    assert "card fed" in text
-    assert "1.50 us 5.00 us" in text
+    rows = [
+        bench(2e-6, column="torch_impl", device=device, transfer=once, **card)
+        for device, card in (("cuda", {"card": 1.5e-6}), ("cpu", {}))
+    ]
+    merged = results.merge([results_file(*rows)])
+    cpu, cuda = sorted(merged.rows, key=lambda row: row.side.device)
+    (_, cells) = tables.steady(merged, "a step", merged.rows).entries[-1]
+    assert cells[cuda.side]["card"] == "1.50 us"
+    assert not cells[cpu.side]["card"]
+    (_, cells) = tables.once(merged, merged.rows).entries[-1]
+    assert cells[cuda.side]["fed"] == "5.00 us"
     # on a CPU nothing has to be brought anywhere
-    assert "card fed" not in " ".join(printed(results_file(bench(2e-6, transfer=once))).split())
+    assert not cells[cpu.side]["fed"]
 
 
 def test_other_versions_on_one_machine_are_another_setup() -> None:

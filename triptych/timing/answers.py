@@ -5,7 +5,7 @@ from itertools import groupby
 
 from triptych.timing.results import BEST, MACHINE, Results, Row, Side
 from triptych.timing.trends import crossovers, fits
-from triptych.timing.words import crossing, duration, significant
+from triptych.timing.words import counted, crossing, duration, significant
 
 DTYPE = "float32"
 """The sentences are about this one; the tables have all of them."""
@@ -19,6 +19,9 @@ def sentences(results: Results) -> Iterator[str]:
     """
     for task, rows in results.tasks.items():
         mine = [row for row in rows if row.time and row.dtype == DTYPE and not row.peer]
+        if any(row.messages for row in mine):
+            yield from _workers(task, mine)
+            continue
         for side in dict.fromkeys(row.side for row in mine):
             here = [row for row in mine if row.side == side]
             where = f"{task}, {results.name(side)}"
@@ -46,7 +49,7 @@ def told_apart(best: Row, other: Row) -> bool:
 
 def fastest(rows: Sequence[Row]) -> list[Row]:
     """The fastest row, and those that cannot be told from it."""
-    ordered = sorted(rows, key=lambda row: row.time.median if row.time else 0.0)
+    ordered = sorted(rows, key=_seconds)
     best, *others = ordered
     return [best, *(row for row in others if not told_apart(best, row))]
 
@@ -123,6 +126,21 @@ def _compiling(where: str, rows: Sequence[Row]) -> Iterator[str]:
         parts.append(f"{once} and {pays} {_at([row.batch])}".rstrip())
     if parts:
         yield f"Compiling ({where}): {'; '.join(parts)}."
+
+
+def _workers(task: str, rows: Sequence[Row]) -> Iterator[str]:
+    """On how many workers each column's step is shortest; more of them may cost more."""
+    for batch, group in _by_batch(rows).items():
+        parts = []
+        for label in dict.fromkeys(row.label for row in group):
+            best = min((row for row in group if row.label == label), key=_seconds)
+            workers = counted(best.side.threads or 1, "worker")
+            parts.append(f"{' '.join(label)} {workers} ({duration(_seconds(best))})")
+        yield f"Shortest on ({task}, {_at([batch])}): {', '.join(parts)}."
+
+
+def _seconds(row: Row) -> float:
+    return row.time.median if row.time else 0.0
 
 
 def _gpu(results: Results, task: str, rows: Sequence[Row]) -> Iterator[str]:

@@ -113,6 +113,8 @@ class Row(NamedTuple):
     peak_memory: dict[str, float | None] | None = None
     card: float | None = None
     """Seconds by the card's own clock."""
+    messages: float | None = None
+    """The share of a step that its messages to other workers take by themselves."""
     aged: dict[str, float] | None = None
     """Where it differs, once the process has freed a large array: "cpu" and page "faults"."""
     ratios: Mapping[int, Mapping[str, Sequence[float]]] = MappingProxyType({})
@@ -351,7 +353,9 @@ def _row(letter: str, number: int, info: dict[str, Any], stats: Any, *, rounds: 
     except (KeyError, TypeError, ValueError, ZeroDivisionError):
         raise ResultsError(f"{what}: status ok, but no time (stats, steps)") from None
     names = ("flops", "bytes", "limit", "compile", "break_even_steps", "transfer", "peak_memory")
-    measured: dict[str, Any] = {name: info.get(name) for name in (*names, "card", "aged")}
+    measured: dict[str, Any] = {
+        name: info.get(name) for name in (*names, "card", "messages", "aged")
+    }
     if rounds and (measured["limit"] or {}).get("binds") == "bytes":
         measured["limit"] = None  # schema 1 counted what a usual program moves: no limit
     cpu = (info.get("cpu") or {}).get("median")

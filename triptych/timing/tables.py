@@ -151,7 +151,7 @@ def steady(results: Results, task: str, rows: list[Row]) -> Sheet:
                 "least": duration(row.time.least),
                 "CPU": duration(row.time.cpu) if row.time.cpu else "",
                 "card": duration(row.card) if row.card else "",
-                "fed": _fed(row),
+                "messages": f"{row.messages:.0%}" if row.messages is not None else "",
                 "limit": in_share(row.limit),
                 "machine": in_times(slower(row.to_machine)),
                 "baseline": in_times(row.to_baseline),
@@ -164,24 +164,28 @@ def steady(results: Results, task: str, rows: list[Row]) -> Sheet:
     return _sheet(results, task, cells)._replace(notes=list(notes(results, rows)))
 
 
-def _fed(row: Row) -> str:
-    """A GPU's step with the way of what it needs to the GPU."""
-    if row.side.device == "cpu" or not row.time or not row.transfer:
-        return ""
-    return duration(row.time.median + row.transfer["to_device"])
-
-
 def once(results: Results, rows: list[Row]) -> Sheet:
     """What is paid once, apart from the steps."""
     cells = {}
     for row in rows:
         times = (row.compile or {}) | (row.transfer or {})
         memory = row.peak_memory or {}
-        cells[_heading(row), row.label, row.side] = {
-            name.replace("_", " "): duration(times[name]) if name in times else ""
-            for name in ("lower", "compile", "first", "second", "to_device", "to_host")
-        } | {f"{where} memory": in_mebibytes(memory.get(where)) for where in ("device", "host")}
+        cells[_heading(row), row.label, row.side] = (
+            {
+                name.replace("_", " "): duration(times[name]) if name in times else ""
+                for name in ("lower", "compile", "first", "second", "to_device", "to_host")
+            }
+            | {"fed": _fed(row)}
+            | {f"{where} memory": in_mebibytes(memory.get(where)) for where in ("device", "host")}
+        )
     return _sheet(results, "compilation, transfer, peak memory", cells)
+
+
+def _fed(row: Row) -> str:
+    """A GPU's step with the way of what it needs to the GPU."""
+    if row.side.device == "cpu" or not row.time or not row.transfer:
+        return ""
+    return duration(row.time.median + row.transfer["to_device"])
 
 
 def across(results: Results, rows: list[Row]) -> Sheet:

@@ -10,18 +10,22 @@ WIDE = 0.1
 """How far an interval may reach from its ratio before words say that it is wide."""
 BINDS = {"flops": "flops", "bytes": "bytes", "dispatch": "floor"}
 LEGEND = (
-    "cpu x2: on two threads; time: of one step, the median over rounds; least: the shortest; CPU: "
-    "time of all threads of the process, which a neighbour on the machine hardly changes.",
+    "cpu x2: on two threads, or two workers of one; time: of one step, the median over rounds; "
+    "least: the shortest; CPU: time of all threads of the process, which a neighbour on the "
+    "machine hardly changes.",
     "95%: where the ratio before it lies with 95% (bootstrap of the turns; of several runs, from "
-    "the lowest end to the highest). Both rows are measured in turn, each in a process of its own. "
-    "On one thread it is a ratio of CPU time, else of time on the wall.",
+    "the lowest end to the highest). Both rows are measured in turn, each in a process of its own; "
+    "on one thread it is a ratio of CPU time, else of time on the wall. On several workers the two "
+    "forms of one column take turns in the same processes, on the wall.",
     "limit: how much of the measured limit that binds is reached: flops (matrix product), bytes "
     "(what has to be read and written, at the bandwidth of a triad that is at least a third as "
     "large: of a cache, or of the memory) or floor (the empty compiled step; in a whole loop, a "
     "K-th of one). machine: how many times as long as a loop in which nothing is stored that need "
     "not be, compiled by numba, on one thread.",
-    "card: of one step by CUDA's own events, for PyTorch's rows; what is missing to the time is the "
-    "host's. fed: the time, and the way of the parameters and of the step's rows to the GPU.",
+    "card: of one step by CUDA's own events, for PyTorch's rows; what is missing to the time is "
+    "the host's. fed: the time, and the way of the parameters and of the step's rows to the GPU.",
+    "messages: the share of a step that its messages to other workers take by themselves; those of "
+    "a step also wait for the slowest.",
     "CPU/GPU: above 1 the GPU is faster; compile: before the first step, PyTorch's with the import "
     "of its compiler and one step; even: compiling has paid after so many steps.",
     "host memory: how much the row's process grew while it warmed up; empty: it did not grow. In "
