@@ -127,6 +127,17 @@ def test_a_result_that_is_no_number_shows_no_time(wrong: float) -> None:
         measured(target_of(lambda: wrong))
 
 
+def test_a_wrong_rate_on_many_points_shows_no_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The bound of a sum of a million terms is not so wide that everything passes."""
+    case = bench_linear_regression.case_of("jax_impl", "whole loop", 10**6, "float32")
+    harness.check(case, case.make(case))
+    monkeypatch.setattr(bench_linear_regression, "RATE", 0.101)
+    target = case.make(case)
+    monkeypatch.setattr(bench_linear_regression, "RATE", 0.1)
+    with pytest.raises(InvalidRow, match="disagrees"):
+        harness.check(case, target)
+
+
 def test_a_missing_output_shows_no_time() -> None:
     target = target_of(lambda: 1.0)._replace(outputs=lambda result: {})
     with pytest.raises(InvalidRow, match="outputs"):
