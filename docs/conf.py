@@ -21,6 +21,7 @@ extensions = [
     "evidence",
     "columns",
     "tables",
+    "timing",
     "reference",
     "simulator",
     "derivation",

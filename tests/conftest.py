@@ -167,6 +167,18 @@ def agree(request: pytest.FixtureRequest) -> Agree:
     return Agree(request.config)
 
 
+SLOW_FILES = ("browser", "glue/port/test_nnx.py", "glue/port/test_public.py")
+"""Every test of them is slow, and they import what nothing else does: Flax, transformers, Sphinx."""
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Do not even import what is slow as a whole where slow tests are left out."""
+    if config.option.markexpr != "not slow":
+        return None
+    here = Path(__file__).parent
+    return True if collection_path in {here / name for name in SLOW_FILES} else None
+
+
 @pytest.hookimpl(tryfirst=True)  # before "not slow" is looked at
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     # PyTorch's own forward mode and compiler use its deprecated torch.jit. With -W error that would

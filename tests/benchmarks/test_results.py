@@ -1,13 +1,20 @@
 """The published timing results: whole, of committed code, and what the page says of them."""
 
+import importlib
+import json
 import re
+import statistics
+import sys
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from triptych.timing import results, words
 
 ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "docs" / "_ext"))
 FILES = sorted((ROOT / "benchmarks/results").glob("*.json"))
 STEP = "classifier step, SGD"
 
@@ -69,18 +76,59 @@ def test_the_columns_are_as_fast_as_promised(
     assert min(found) >= least
 
 
-def test_the_page_prints_them(published: results.Results) -> None:
-    """Its table of one training step: a row for each column and mode, a column for each batch."""
-    text = (ROOT / "docs/timing.md").read_text(encoding="utf-8")
-    table = text[text.index("| one step, one thread |") :].split("\n\n")[0]
-    head, _, *lines = table.split("\n")
-    batches = [int(cell.split()[-1]) for cell in head.strip("| ").split(" | ")[1:]]
-    cells = {
-        (", ".join(row.label), row.batch): words.duration(row.time.median)
-        for row in published.tasks[STEP]
-        if row.time and row.side.threads == 1 and row.dtype == "float32"
-    }
-    assert len(lines) >= 8
-    for line in lines:
-        label, *printed = [cell.strip() for cell in line.strip("|").split("|")]
-        assert printed == [cells.get((label, batch), "") for batch in batches], label
+# The timing page
+
+
+@pytest.fixture(scope="module")
+def page() -> Any:
+    """The pages' own module, which writes what they show."""
+    pytest.importorskip("sphinx")
+    merged()
+    return importlib.import_module("timing")
+
+
+def test_the_pages_table_has_the_times(page: Any, published: results.Results) -> None:
+    text = page.Steps.shown(None, published)
+    rows = [row for row in page.timed(published) if row.side.threads == 1]
+    best = min(row.time.median for row in rows if row.batch == 32 and not row.peer)
+    for row in rows:
+        if row.batch in page.SHOWN:
+            times = words.significant(row.time.median / best, 2)
+            cell = f"{words.duration(row.time.median)} ({times if row.batch == 32 else ''}"
+            assert cell in text, row.label
+    assert text.count('<th scope="row">') >= 8
+
+
+def test_the_chart_has_every_row_that_it_does_not_leave_out(
+    page: Any, published: results.Results
+) -> None:
+    directive: Any = SimpleNamespace(env=SimpleNamespace(docname="timing"))
+    text = page.Chart.shown(directive, published)
+    data = json.loads(text.partition('json">')[2].partition("</script>")[0])
+    rows = [row for row in page.timed(published) if row.mode not in page.LEFT_OUT]
+    assert len(data["rows"]) == len(rows)
+    assert {row["side"] for row in data["rows"]} == set(range(len(data["sides"])))
+    for told, row in zip(data["rows"], rows, strict=True):
+        assert told["seconds"] == row.time.median
+        assert told["words"] == words.duration(row.time.median)
+
+
+def test_equal_bits_cost_what_the_rows_say(page: Any, published: results.Results) -> None:
+    text = page.Price.shown(None, published)
+    for row in page.timed(published):
+        if row.side.threads == 1 and "equal bits" in row.mode:
+            ordinary = page.ORDINARY[row.column]
+            factor = statistics.median(1 / told[ordinary][0] for told in row.ratios.values())
+            assert 1 < factor < 50
+            assert f">{words.significant(factor, 2)} (" in text
+    assert text.count("<td") == 6
+
+
+def test_workers_are_on_their_page(page: Any, published: results.Results) -> None:
+    text = page.Workers.shown(None, published)
+    rows = [row for row in published.rows if row.concept == "data_parallel"]
+    assert text.count("<td") == len(rows) == 3 * 2 * 2 * 4
+    for row in rows:
+        assert row.time
+        share = "" if row.messages is None else f", {row.messages:.0%}"
+        assert f">{words.duration(row.time.median)}{share}<" in text

@@ -2,6 +2,7 @@
 
 import html.parser
 import importlib
+import json
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -258,6 +259,35 @@ def test_the_graphs_are_drawn(visit: Visit) -> None:
     assert "y is 12, ∂y/∂y is 1" in words
     assert "∂y/∂a is 4" in words
     assert "x is 1, ∂y/∂x is 7" in words
+
+
+def test_the_chart_of_times(visit: Visit) -> None:
+    page = visit("timing.html")
+    figure = page.locator(".tp-timing")
+    data = json.loads(figure.locator("script").text_content())
+    slider, side = figure.locator("input[type=range]"), figure.locator("select")
+    for number in range(len(data["sides"])):
+        side.select_option(str(number))
+        batches = sorted({row["batch"] for row in data["rows"] if row["side"] == number})
+        for place, batch in enumerate(batches):
+            slider.fill(str(place))
+            assert figure.locator("output").text_content() == f"{batch:,}"
+            rows = [r for r in data["rows"] if (r["side"], r["batch"]) == (number, batch)]
+            rows.sort(key=lambda row: row["seconds"])
+            found = figure.locator("li").all()
+            assert len(found) == len(rows)
+            for item, row in zip(found, rows, strict=True):
+                assert item.locator(".tp-bar-label").text_content() == row["label"]
+                assert item.locator(".tp-bar-time").text_content().startswith(row["words"])
+            widths = [item.locator(".tp-bar").bounding_box()["width"] for item in found]
+            assert widths == sorted(widths)
+            shares = [row["seconds"] / rows[-1]["seconds"] for row in rows]
+            for width, share in zip(widths, shares, strict=True):
+                assert width / widths[-1] == pytest.approx(share, abs=0.02)
+    found[0].hover()
+    assert rows[0]["range"] in figure.locator(".tp-detail").text_content()
+    found[-1].focus()  # by keyboard too
+    assert rows[-1]["range"] in figure.locator(".tp-detail").text_content()
 
 
 def test_the_command_can_be_copied(visit: Visit) -> None:
