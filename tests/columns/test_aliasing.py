@@ -163,13 +163,13 @@ def test_a_value_that_the_derivative_needs(column: Any, dtype: np.dtype) -> None
     np.testing.assert_allclose(d_x, right, rtol=near)
 
 
-def layer(dtype: Any) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
-    """Parameters, gradients and the parameters after p - g/2, in numbers without rounding."""
+def layer(dtype: Any, rate: float = 0.5) -> tuple[dict[str, Any], ...]:
+    """Parameters, gradients and the parameters after a step, in numbers without rounding."""
     params = {"weight": X[:, :2], "bias": np.array([7, 8])}
     grads = {"weight": np.array([[4, -4], [2, 0]]), "bias": np.array([-2, 6])}
-    after = {"weight": np.array([[-1, 4], [3, 5]]), "bias": np.array([8, 5])}
+    after = {name: p - rate * grads[name] for name, p in params.items()}
     made = [{name: p.astype(dtype) for name, p in d.items()} for d in (params, grads, after)]
-    return made[0], made[1], made[2]
+    return tuple(made)
 
 
 def assert_params(found: Any, wanted: dict[str, Any], dtype: np.dtype) -> None:
@@ -181,16 +181,21 @@ def assert_params(found: Any, wanted: dict[str, Any], dtype: np.dtype) -> None:
 
 @each
 def test_updates_into_the_memory_of_the_parameters(column: Any, dtype: np.dtype) -> None:
-    params, grads, after = layer(dtype)
+    for rate in (0.5, 0.25):  # a second one: what a function has kept of the first would show
+        updates(column, dtype, rate)
+
+
+def updates(column: Any, dtype: np.dtype, rate: float) -> None:
+    params, grads, after = layer(dtype, rate)
 
     def call(function: str) -> Any:
-        return column.call("aliasing", function, params, grads, learning_rate=0.5)
+        return column.call("aliasing", function, params, grads, learning_rate=rate)
 
     assert_params(call("update_in_place"), after, dtype)
     if column.name == "jax_impl":
         here = [column.take_in(given) for given in (params, grads)]
         with pytest.raises(RuntimeError, match="Array has been deleted"):
-            column.aliasing.read_after_update(*here, learning_rate=0.5)
+            column.aliasing.read_after_update(*here, learning_rate=rate)
         for kept, given in zip(here, (params, grads), strict=True):
             assert_params(column.give_out(kept), given, dtype)
     else:
