@@ -122,7 +122,7 @@ def _train(params: Any, x: Any, t: Any, batches: Any, rate: Any, losses: Any) ->
     d_z3, scratch = np.empty((C, rows), np.float32), np.empty(rows, np.float32)
     share, classes = np.empty(rows, np.float32), np.empty(rows, np.int64)
     for step in range(steps):
-        value = np.float32(0)
+        value = 0.0  # float64: thousands of blocks add up
         for first in range(0, n, rows):
             for r in range(rows):
                 here = first + r < n

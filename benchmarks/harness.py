@@ -25,7 +25,8 @@ BUDGET = 1.0  # seconds of timed rounds for a row
 
 WARM_UP = 10  # rounds in which compilation has to end
 TURN = 0.01
-"""Seconds of a turn, after the round that is not timed; it has one timed round at least."""
+"""Seconds of a turn; it has one timed round at least, and before a shorter one a round that is not
+timed, which brings the caches back: in a longer one that is no part worth naming."""
 AGEING = 2**25
 """Bytes: glibc raises its limit for what it keeps to the size of the largest array given back."""
 
@@ -203,7 +204,7 @@ class Runner:
         return self._seconds
 
     def turn(self) -> Turn:
-        """A round to be warm again, then timed ones until `TURN` is over; their medians.
+        """Timed rounds until `TURN` is over, after one to be warm again; their medians.
 
         Raises:
             InvalidRow: something was compiled, or left undone, inside the timed rounds.
@@ -215,7 +216,8 @@ class Runner:
         with self._settings():
             card = Card(self.case)
             before = compilations()
-            self.target.wait(self.target.run(*self.target.start()))
+            if self._seconds < TURN:
+                self.target.wait(self.target.run(*self.target.start()))
             until = time.perf_counter() + TURN
             while not walls or time.perf_counter() < until:
                 arguments = self.target.start()

@@ -203,7 +203,9 @@ def measure(
             say(f"{case.words}: making and warming up")
             table.seat(case, threads, worker)
         if table.workers:
-            seconds = [max(TURN, table.ask(key, "seconds")) for key in table.workers]
+            rounds = [table.ask(key, "seconds") for key in table.workers]
+            # before a short round there is one that is not timed
+            seconds = [TURN + one if one < TURN else one for one in rounds]
             count = turns_in(budget * len(seconds), sum(seconds))
             say(f"{len(seconds)} {'rows' if len(seconds) > 1 else 'row'} in turn, {count} times")
             turns = table.around(count)
@@ -222,8 +224,7 @@ def measure(
 
 def turns_in(budget: float, seconds: float) -> int:
     """How many turns fill a budget, within `FEWEST` and `MOST`; odd, so one is in the middle."""
-    # every turn has a round that is not timed
-    count = min(MOST, max(FEWEST, round(budget / max(2 * seconds, 1e-9))))
+    count = min(MOST, max(FEWEST, round(budget / max(seconds, 1e-9))))
     return count if count % 2 else count - 1
 
 

@@ -407,7 +407,7 @@ def test_break_even_is_against_the_same_column_as_written(
 
 def test_turns_fill_the_budget() -> None:
     # every turn has a round that is not timed; an odd number has one in the middle
-    assert turns.turns_in(1.0, 0.01) == 49
+    assert turns.turns_in(1.0, 0.01) == 99
     assert turns.turns_in(1.0, 10.0) == cases.FEWEST
     assert turns.turns_in(1.0, 1e-9) == cases.MOST
 
