@@ -168,7 +168,7 @@ def agree(request: pytest.FixtureRequest) -> Agree:
 
 
 SLOW_FILES = ("browser", "glue/port/test_nnx.py", "glue/port/test_public.py")
-"""Every test of them is slow, and they import what nothing else does: Flax, transformers, Sphinx."""
+"""Every test of them is slow; they import what nothing else does: Flax, transformers, Sphinx."""
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
