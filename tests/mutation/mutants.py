@@ -267,7 +267,7 @@ def mutate(path: str, root: Path) -> Iterator[Mutant]:
                 source = "\n".join([*lines[: number - 1], new, *lines[number:], ""])
                 here = (number, first), (number, last)
                 quiet = any(start <= here[0] and here[1] <= end for start, end in silent)
-                if quiet or source in seen:
+                if quiet or source in seen or new == old.split("#")[0].rstrip():
                     continue
                 # the statement alone: to compile each file four thousand times takes too long
                 changed = [*lines[first_line - 1 : number - 1], new, *lines[number:last_line]]

@@ -165,11 +165,13 @@ def test_claims_and_values_have_their_place_on_the_pages() -> None:
 
 def test_every_concept_has_its_place_on_the_pages_and_in_the_readme() -> None:
     readme, index, reading = map(read, ("README.md", "docs/index.md", "docs/reading.md"))
+    japanese = read("README.ja.md")
     for concept in concepts():
         assert (ROOT / f"docs/concepts/{concept}.md").exists()
         assert f"concepts/{concept}\n" in index
         assert f"[{concept}](docs/concepts/{concept}.md)" in readme
         assert f"| [{concept}](concepts/{concept}.md) | " in reading
+        assert f"(numpy_ref/{concept}.py)" in japanese
         for column in COLUMNS:
             assert f"automodule:: {column}.{concept}\n" in read(f"docs/api/{column}.md")
 

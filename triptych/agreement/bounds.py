@@ -1,4 +1,4 @@
-"""How far rounding may take two columns apart: the bounds that stand in the agreement tables.
+"""Bounds that need a derivation or a measurement; the others stand with their exhibits.
 
 `descent` derives one for gradient descent on a mean squared error. `TRAINED` is for the classifier,
 where no derivation helps: a ReLU makes a jump of any rounding that comes too near to it.

@@ -1,4 +1,4 @@
-"""The main job: run every concept in every column, measure how far apart they are, train on data.
+"""What is compared, and how far apart two columns may be in each quantity: `EXHIBITS`, at the end.
 
 An exhibit is one quantity that every column can compute. Each pair of columns is measured, in
 float32 and in float64, in the unit in which agreement makes sense: units in the last place where

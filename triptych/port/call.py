@@ -17,6 +17,7 @@ import numpy as np
 
 from triptych.checks import kind
 from triptych.port.hints import DETACHED, FLOAT32, Hint, recognise
+from triptych.port.layers import Tap, compare_taps, modules, source
 from triptych.port.report import Report
 from triptych.port.sides import (
     STATISTICS,
@@ -30,7 +31,6 @@ from triptych.port.sides import (
     takes_params,
 )
 from triptych.port.state import paired
-from triptych.port.taps import Tap, compare_taps, modules, source
 from triptych.port.values import Leaves, eps, is_array, is_float, to_numpy, walk
 from triptych.port.verdict import Apart, Entry, Given, Rule, judge, measure, spread, worst
 from triptych.port.weights import compare_weights, leaves

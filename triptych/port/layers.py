@@ -1,4 +1,4 @@
-"""Where it begins: what the layers compute, compared one by one, forward and backward.
+"""Intermediate values of two models, compared layer by layer: where a difference begins.
 
 The original's layers are its submodules (PyTorch, by hooks) or what bears a name. In a JAX function
 every operation is a candidate: its program is run step by step, and the steps that bear a name are
