@@ -87,18 +87,16 @@ TASKS = {"sgd": "classifier step, SGD", "adam": "classifier step, Adam"}
 EPOCH = "diabetes, an epoch"
 
 
-FEW = {"un-jitted": 4, "equal bits": 10}
-"""K of forms that are slow: a turn in which every row takes its time is soon over."""
-CALLED = 20
-"""K on a CPU where Python calls every step: nothing is spread over the steps of a round there."""
+FEW = {"un-jitted": 4, "equal bits": 20}
+"""K of forms so slow that they would hold up the turns of the others."""
 
 
-def steps_of(batch: int, mode: str = "whole loop", device: str = "cpu") -> int:
-    """K: enough steps for a round of a millisecond or more, few where a batch is large."""
-    steps = max(2, min(100, 2**17 // batch))
-    if device != "cpu" or "whole loop" in mode or mode == FUSED:
-        return min(steps, FEW.get(mode, steps))
-    return min(steps, FEW.get(mode, CALLED))
+def steps_of(batch: int, mode: str = "") -> int:
+    """K: enough steps for a round of a millisecond or more, few where a batch is large.
+
+    What a form does once, such as making a network and an optimiser, is spread over the K steps.
+    """
+    return min(FEW.get(mode, 100), max(2, 2**17 // batch))
 
 
 @lru_cache(4)
@@ -200,7 +198,7 @@ def _donating(column: Column, rate: float) -> Any:
 def step_case(column: str, mode: str, batch: int, optimizer: str = "sgd", **kwargs: Any) -> Case:
     """A training step on rows of order 1."""
     dtype = kwargs.get("dtype", "float32")
-    steps, epochs = steps_of(batch, mode, kwargs.get("device", "cpu")), 1
+    steps, epochs = steps_of(batch, mode), 1
     if column == "scikit-learn":
         # `fit` prepares every row before its first step, so few rows and many epochs are timed.
         steps, epochs = min(50, max(4, 2**15 // batch)), 20
@@ -243,9 +241,8 @@ def inference_case(column: str, mode: str, batch: int, **kwargs: Any) -> Case:
     """The probabilities of a batch of rows; a step takes the next batch."""
     count = inference(SIZES, batch, NUMBERS["float32"])
     return Case(
-        "classifier", "classifier, inference", column, mode, batch,
-        steps_of(batch, mode, kwargs.get("device", "cpu")), _make_inference,
-        **count._asdict(), **kwargs,
+        "classifier", "classifier, inference", column, mode, batch, steps_of(batch),
+        _make_inference, **count._asdict(), **kwargs,
     )  # fmt: skip
 
 

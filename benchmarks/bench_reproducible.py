@@ -53,7 +53,7 @@ def cases() -> Iterator[Case]:
                     count = classifier_step(SIZES, batch, NUMBERS["float32"])
                     yield Case(
                         "reproducible", TASKS["sgd"], column, mode, batch,
-                        steps_of(batch, mode, device), make, "float32", device,
+                        steps_of(batch, mode), make, "float32", device,
                         when="default" if batch == 32 else "sweep", **count._asdict(),
                     )  # fmt: skip
 
