@@ -607,7 +607,7 @@ def float64() -> Any:
 
 
 @family
-def short_products() -> Any:
+def matrix_product() -> Any:
     def port(x: Any, w: Any, bits: int = 23) -> Any:
         cut = [jax.lax.reduce_precision(a, 8, bits) for a in (x, w)] if bits < 23 else [x, w]
         return jnp.tanh(cut[0] @ cut[1])
@@ -751,7 +751,7 @@ def nan_in_both() -> Any:
 
 
 @family
-def unlike_columns() -> Any:
+def columns_of_unlike_scale() -> Any:
     scale = np.array([1e6, 1, 1e-6], np.float32)
 
     def port(x: Any, s: Any, wrong: float = 1.0) -> Any:
@@ -833,7 +833,7 @@ def pixel_shuffle() -> Any:
 
 
 @family
-def gumbel_of_a_large_mask() -> Any:
+def large_mask_value() -> Any:
     def port(x: Any, mask: Any, f: float = 1.0) -> Any:
         return jnp.where(mask, -1e9, x * f)
 
