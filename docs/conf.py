@@ -26,6 +26,7 @@ extensions = [
     "simulator",
     "derivation",
     "drawing",
+    "cheatsheet",
 ]
 myst_enable_extensions = ["colon_fence", "dollarmath", "attrs_inline"]
 myst_heading_anchors = 3

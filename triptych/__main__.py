@@ -1,4 +1,4 @@
-"""The command `triptych`: compare, read, claims, run, train, report."""
+"""The command `triptych`: compare, read, cheatsheet, claims, run, train, report."""
 
 import _thread
 import argparse
@@ -48,6 +48,13 @@ def parser() -> argparse.ArgumentParser:
         "--code", action="store_true", help="leave out of docstrings what is looked up"
     )
     read.add_argument("--svg", metavar="FILE", help="write a picture instead")
+
+    cheatsheet = commands.add_parser(
+        "cheatsheet", help="what NumPy, PyTorch and JAX call the same thing"
+    )
+    cheatsheet.add_argument(
+        "word", nargs="*", help="a name or a part of one: jnp.take; without one: everything"
+    )
 
     run = commands.add_parser("run", help="print what the documents print about a concept")
     run.add_argument("concept", help="one of those that `triptych read` lists")
@@ -125,6 +132,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     commands: dict[str, Callable[[argparse.Namespace], int]] = {
         "compare": _compare,
         "read": _read,
+        "cheatsheet": _cheatsheet,
         "run": _run,
         "claims": _claims,
         "report": _report,
@@ -269,6 +277,13 @@ def _read(options: argparse.Namespace) -> int:
             return 2
     else:
         reader.read(options.concept, options.function, console=console, **shown)
+    return 0
+
+
+def _cheatsheet(options: argparse.Namespace) -> int:
+    from triptych.source import lookup
+
+    lookup.look_up(options.word, _console())
     return 0
 
 

@@ -21,6 +21,7 @@ PAGES = [
     *CONCEPT_PAGES,
     "simulator.html",
     "reading.html",
+    "cheatsheet.html",
     "testing.html",
     "port.html",
     "timing.html",
