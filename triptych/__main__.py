@@ -293,7 +293,8 @@ def _columns(name: str | None) -> tuple[str, ...]:
 
 def _run(options: argparse.Namespace) -> int:
     from triptych.column import missing, usable
-    from triptych.run import run
+    from triptych.run import WIDTH, run
+    from triptych.terminal import room
 
     if options.concept not in concepts():
         raise UnknownNameError("concept", options.concept, concepts())
@@ -306,7 +307,8 @@ def _run(options: argparse.Namespace) -> int:
             print(f"{DISPLAY_NAMES[name]} did not run: {reason}")
     there = [name for name in chosen if not missing(name)]
     if there:
-        run(options.concept, *there, dtype=options.dtype, device=options.device)
+        width = min(WIDTH, room(WIDTH))
+        run(options.concept, *there, dtype=options.dtype, device=options.device, width=width)
     sys.stdout.flush()
     return 0
 
@@ -332,8 +334,10 @@ def _claims(options: argparse.Namespace) -> int:
         tables.explain(options.id, _console(), results)
     else:
         console = _console()
-        tables.table(results, console)
         console.print(verdicts.summary(results))
+        tables.table(results, console)
+        if console.is_terminal:  # the top is out of sight
+            console.print(f"\n{verdicts.summary(results)}")
     return 1 if any(result.verdict == verdicts.WRONG for result in results) else 0
 
 

@@ -45,7 +45,7 @@ class Outcome(NamedTuple):
 def compare(
     console: Console, *, dtypes: Sequence[str], device: str, concept: str | None
 ) -> Outcome:
-    """Measure, print while measuring, and say at the end whether all columns agree.
+    """Measure, say whether all columns agree, and print what was measured.
 
     Args:
         console: where to print; a quiet one for none.
@@ -57,29 +57,24 @@ def compare(
         What was found.
     """
     rows = _measure(console, dtypes, device, concept)
-    console.print(agreement_table(rows, console.width))
     failures = [
         f"{row.concept}, {row.quantity}, {row.dtype}, {row.pair}: {_far(row)}"
         for row in rows
         if not row.holds
     ]
     checked = _check_claims(console) if concept is None and device == "cpu" else []
-    if checked:
-        console.print(f"\n[bold]Is the tutorial right?[/] {verdicts.summary(checked)}\n")
-        failures += [
-            f"claim {r.claim.id}, {r.column}: {r.text} instead of {r.expected}"
-            for r in checked
-            if r.verdict == verdicts.WRONG
-        ]
+    failures += [
+        f"claim {r.claim.id}, {r.column}: {r.text} instead of {r.expected}"
+        for r in checked
+        if r.verdict == verdicts.WRONG
+    ]
     trainings: list[Training] = []
     if concept in (None, "classifier"):
         trainings = _train(console, dtypes, device)
-        console.print(training_table(trainings, console.width))
         failures += _training_failures(trainings)
     found: list[tuple[digests.Run, dict[str, str]]] = []
     if concept in (None, "reproducible") and "float32" in dtypes:
         found = _digests(console, device)
-        console.print(digest_table(found))
         failures += [
             f"digest of {run.steps} steps of {run.optimizer}, {column}: {digest} instead of "
             f"{run.digest}"
@@ -87,11 +82,27 @@ def compare(
             for column, digest in by_column.items()
             if digest != run.digest
         ]
+    outcome = Outcome(rows, trainings, found, checked, failures)
+    show(console, outcome)
+    return outcome
+
+
+def show(console: Console, outcome: Outcome) -> None:
+    """Print the verdict, then what it rests on; on a terminal, where the top is gone, it again."""
+    verdict = verdict_line(outcome.rows, outcome.failures)
+    console.print(verdict)
     for name in COLUMNS:
         if reason := missing(name):
             console.print(f"[yellow]{DISPLAY_NAMES[name]} did not run: {reason}[/]")
-    console.print(verdict_line(rows, failures))
-    return Outcome(rows, trainings, found, checked, failures)
+    if outcome.claims:
+        console.print(f"\n[bold]Is the tutorial right?[/] {verdicts.summary(outcome.claims)}")
+    console.print(agreement_table(outcome.rows, console.width))
+    if outcome.trainings:
+        console.print(training_table(outcome.trainings, console.width))
+    if outcome.digests:
+        console.print(digest_table(outcome.digests))
+    if console.is_terminal:
+        console.print(verdict)
 
 
 def _progress(console: Console, what: str) -> Progress:

@@ -11,11 +11,12 @@ from pathlib import Path
 
 from triptych.checks import check_device
 from triptych.claims.book import entries
-from triptych.claims.transcript import transcript
+from triptych.claims.transcript import WIDTH, transcript
 from triptych.claims.verdicts import check_all
 from triptych.column import Column
 from triptych.names import COLUMNS, DTYPES, UnknownNameError
 from triptych.source import parse
+from triptych.terminal import room
 
 
 def run(
@@ -23,6 +24,7 @@ def run(
     *names: str,
     dtype: str = "float64",
     device: str = "cpu",
+    width: int = WIDTH,
     write: Callable[[str], object] = print,
 ) -> None:
     """Print what the documents print about a concept, computed by one or several columns.
@@ -32,6 +34,7 @@ def run(
         names: one or several of `names.COLUMNS`; their frameworks are imported here.
         dtype: "float64", but for what the documents compute in float32; or "float32".
         device: one of the columns' devices; NumPy computes on the CPU.
+        width: of the longest line, where no word is longer.
         write: called with each line, without its end.
 
     Raises:
@@ -52,7 +55,8 @@ def run(
     claims = [claim for claim in entries() if claim.concept == concept]
     if dtype == "float32":
         claims = [claim._replace(dtype="float32") for claim in claims]
-    for line in transcript(concept, names, check_all(names, only=claims, device=device)):
+    results = check_all(names, only=claims, device=device)
+    for line in transcript(concept, names, results, width):
         write(line)
 
 
@@ -69,7 +73,7 @@ def main(file: str) -> None:
             f"triptych run {concept} --column {column} ..."
         )
     try:
-        run(concept, column)
+        run(concept, column, width=min(WIDTH, room(WIDTH)))
         sys.stdout.flush()
     except BrokenPipeError:
         # whoever read the output has seen enough; nothing is left to flush

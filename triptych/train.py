@@ -29,6 +29,7 @@ from triptych import data
 from triptych.agreement import digests
 from triptych.column import Column, missing, precision, usable
 from triptych.names import DISPLAY_NAMES, column_of
+from triptych.terminal import say
 
 LAUNCHED = {
     "numpy_ref": ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE"),
@@ -112,7 +113,7 @@ def main(options: argparse.Namespace, words: list[str]) -> int:
         os._exit(FAILED)
     except (ValueError, ImportError, OSError, RuntimeError) as error:
         reason = " ".join(str(error).split()) or type(error).__name__
-        print(f"triptych train: {rank}{reason}", file=sys.stderr, flush=True)
+        say(f"triptych train: {rank}{reason}", file=sys.stderr)
         sys.stdout.flush()
         if rank:
             time.sleep(2 * BEAT)  # a launcher that sees this one end does not let the others speak
@@ -230,10 +231,10 @@ def _work(plan: Plan, group: Any, watch: _Watch, *, as_json: bool) -> int:
     params, moments, losses = _restored(plan, start) or (start, None, np.empty(0, np.float32))
     done = begun = len(losses)
     if first and begun and not as_json:
-        print(f"goes on after step {begun}, from {plan.file}", flush=True)
+        say(f"goes on after step {begun}, from {plan.file}")
     rate = float(np.float32(plan.learning_rate))
     if first and plan.reproducible and rate != plan.learning_rate and not as_json:
-        print(f"the rate {plan.learning_rate:g} is {rate} in float32", flush=True)
+        say(f"the rate {plan.learning_rate:g} is {rate} in float32")
     watch.moved(begun)
     seconds = time.perf_counter()
     with precision("float32"):
@@ -256,7 +257,7 @@ def _work(plan: Plan, group: Any, watch: _Watch, *, as_json: bool) -> int:
             if first and plan.file:
                 _save(plan.file, params, moments, losses)
             if first and not as_json and 10 * done // run.steps > tenth:
-                print(f"step {done} of {run.steps}, loss {losses[-1]:.4f}", flush=True)
+                say(f"step {done} of {run.steps}, loss {losses[-1]:.4f}")
     seconds = time.perf_counter() - seconds
     return _told(plan, size, params, losses, seconds, begun, as_json=as_json) if first else 0
 
@@ -281,12 +282,12 @@ def _told(
     else:
         each = f", {1000 * seconds / steps:.3g} ms a step with the first call" if steps else ""
         many = "1 worker" if size == 1 else f"{size} workers"
-        print(f"{DISPLAY_NAMES[plan.column]}, {many}: {steps} steps in {seconds:.2f} s{each}")
+        say(f"{DISPLAY_NAMES[plan.column]}, {many}: {steps} steps in {seconds:.2f} s{each}")
         said = {
             None: "" if plan.reproducible else ", which depends on the number of workers",
             found: ", as it must be on every machine",
         }.get(expected, f"; IT MUST BE {expected}: please report this machine")
-        print(f"digest {found}{said}", flush=True)
+        say(f"digest {found}{said}")
     return 0 if expected in (None, found) else 1
 
 
@@ -346,6 +347,7 @@ def _launch(plan: Plan, workers: int, words: list[str]) -> int:
     with tempfile.TemporaryDirectory() as folder:
         Path(folder, PARENT).touch()
         environment = {"OMP_NUM_THREADS": "1"} | os.environ | {BEATS: folder}
+        environment.pop("COLUMNS", None)  # a worker's line is read here, and broken here
         launcher = subprocess.Popen(
             [*command, "-m", "triptych", *words], env=environment, text=True,
             stdout=subprocess.PIPE, stderr=subprocess.PIPE,
@@ -379,7 +381,7 @@ def _pass_on(source: Any, target: Any, said: list[str]) -> None:
     for line in source:
         ours = line.startswith("triptych train:")
         if (target is sys.stdout and not BANNER.match(line)) or (ours and line not in said):
-            print(line, end="", file=target, flush=True)
+            say(line.rstrip("\n"), file=target)
         said.append(line)
 
 

@@ -1,8 +1,9 @@
 """What `triptych compare` prints: the agreement table, the trainings, a verdict."""
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
+from typing import Any
 
 from rich import box
 from rich.console import Console, Group
@@ -15,8 +16,17 @@ from triptych.agreement.measures import Row
 from triptych.agreement.training import EPOCHS, TRAINED, Training, drift, reference_of
 from triptych.names import COLUMNS, DISPLAY_NAMES
 
-WIDE = 100
-
+WIDE, CURVED = 100, 70
+"""From these widths on a training's losses are a long curve, or a curve at all."""
+STYLE: Any = {
+    "title_justify": "left",
+    "title_style": "bold",
+    "caption_justify": "left",
+    "box": box.SIMPLE_HEAD,
+    "padding": (0, 0, 0, 1),
+    "pad_edge": False,
+    "show_edge": False,
+}
 BLOCKS = "▁▂▃▄▅▆▇█"
 
 
@@ -31,7 +41,7 @@ def _cell(row: Row | None) -> Text:
         return Text("equal bits", style="green")
     if row.bound == float("inf"):
         return Text(_short(row.distance), style="dim")
-    return Text(f"{_short(row.distance)} ≤ {_short(row.bound)}")
+    return Text(f"{_short(row.distance)} of {_short(row.bound)}")
 
 
 def _short(x: float) -> str:
@@ -49,12 +59,13 @@ def agreement_table(rows: Sequence[Row], width: int) -> Group:
 
     Args:
         rows: what was measured; several of one quantity, pair, dtype and device count as the worst.
-        width: of the terminal; where it is narrow, the dtypes stand below each other.
+        width: of the terminal; where it is narrow, the dtypes stand below each other, and where it
+            is narrower still, each quantity above its numbers.
 
     Returns:
-        Tables to print, and what was not run.
+        What the units are, the tables, and what was not run.
     """
-    shown: list[Table | Text] = []
+    shown: list[Table | Text] = [Text(f"\n{LEGEND}", style="dim")]
     for device in dict.fromkeys(row.device for row in rows):
         here = [row for row in rows if row.device == device]
         against = [row for row in here if row.pair.startswith(EXACT)]
@@ -64,11 +75,7 @@ def agreement_table(rows: Sequence[Row], width: int) -> Group:
             (f"How far from exact arithmetic, {where}?", against),
         ):
             if part:
-                table = _table(title, part, wide=True)
-                if Console(width=1000).measure(table).maximum > width:
-                    table = _table(title, part, wide=False)
-                shown.append(table)
-    shown.append(Text(f"\n{LEGEND}", style="dim"))
+                shown += _table(title, part, width)
     gaps = dict.fromkeys(
         f"{row.concept}, {row.quantity} {row.note}" for row in rows if row.distance != row.distance
     )
@@ -77,13 +84,18 @@ def agreement_table(rows: Sequence[Row], width: int) -> Group:
 
 
 LEGEND = (
-    "equal bits: a zero's sign aside. a ≤ b: the worst distance seen, and its bound; a number "
-    "alone has none. ulp: units in the last place, element by element. eps: max|a - b| / max|b| in "
-    "machine epsilons. abs: max|a - b|."
+    "2.2 of 16: the worst distance seen, and the largest that is allowed; a number alone has no "
+    "limit. equal bits: no distance, a zero's sign aside. ulp: how many floating-point numbers lie "
+    "between the two, element by element. eps: the largest difference beside the largest number "
+    "of the array, in multiples of the distance from 1 to the next number. abs: the largest "
+    "difference."
 )
 
+Lines = dict[str, list[tuple[str, list[tuple[str, str, list[Text]]]]]]
+"""By concept: its quantities, each with dtype, unit and a cell for each pair."""
 
-def _table(title: str, rows: Sequence[Row], *, wide: bool) -> Table:
+
+def _table(title: str, rows: Sequence[Row], width: int) -> list[Table | Text]:
     worst: dict[str, dict[tuple[str, str], dict[tuple[str, str], Row]]] = {}
     for row in rows:
         cells = worst.setdefault(row.concept, {}).setdefault((row.quantity, row.unit), {})
@@ -91,40 +103,72 @@ def _table(title: str, rows: Sequence[Row], *, wide: bool) -> Table:
         cells[place] = max(cells.get(place, row), row, key=_badness)
     pairs = sorted({row.pair for row in rows}, key=_order)
     dtypes = sorted({row.dtype for row in rows})
-    table = Table(
-        title=f"\n{title}",
-        title_justify="left",
-        title_style="bold",
-        box=box.SIMPLE_HEAD,
-        padding=(0, 0, 0, 1),
-        pad_edge=False,
-        show_edge=False,
-    )
-    table.add_column("quantity")
-    if not wide:
-        table.add_column("dtype")
-    table.add_column("unit")
-    for pair, dtype in itertools.product(pairs, dtypes if wide else [""]):
-        table.add_column(f"{_names(pair)}\n{dtype}".rstrip(), justify="right", no_wrap=True)
+    wide = _started(title, ["quantity", "unit"], itertools.product(pairs, dtypes))
+    narrow = _started(title, ["quantity", "dtype", "unit"], ((pair, "") for pair in pairs))
+    tall: list[Table | Text] = [Text(f"\n{title}", style="bold")]
     for concept, quantities in worst.items():
-        table.add_row(Text(concept, style="bold"))
+        for table in (wide, narrow):
+            table.add_row(Text(concept, style="bold"))
+        tall.append(Text(f"\n{concept}", style="bold"))
         for (quantity, unit), cells in quantities.items():
             head, short = f" {quantity}", unit.replace("absolute", "abs")
-            if wide:
-                places = itertools.product(pairs, dtypes)
-                table.add_row(head, short, *[_cell(cells.get(place)) for place in places])
-                continue
-            lines = {
-                dtype: [_cell(cells.get((pair, dtype))) for pair in pairs]
-                for dtype in dtypes
-                if any((pair, dtype) in cells for pair in pairs)
-            }
-            if len(lines) > 1 and len({tuple(map(str, line)) for line in lines.values()}) == 1:
-                lines = {"both": next(iter(lines.values()))}
-            for dtype, line in lines.items():
-                table.add_row(head, dtype, short, *line)
+            places = itertools.product(pairs, dtypes)
+            wide.add_row(head, short, *[_cell(cells.get(place)) for place in places])
+            tall.append(Text(head))
+            for dtype, line in _by_dtype(cells, pairs, dtypes).items():
+                narrow.add_row(head, dtype, short, *line)
+                tall += _stacked(pairs, dtype, line, short)
                 head = ""
+    endless = Console(width=1000)
+    if endless.measure(wide).maximum <= width:
+        return [wide]
+    # what a quantity is may be broken between two words
+    heads = [*worst, *(f" {quantity}" for found in worst.values() for quantity, _ in found)]
+    longest = max(len(word) for head in heads for word in head.split(" ", 1)[-1].split())
+    spare = max(map(len, heads)) - longest - 1
+    return [narrow] if endless.measure(narrow).maximum - spare <= width else tall
+
+
+def _stacked(pairs: Sequence[str], dtype: str, line: Sequence[Text], unit: str) -> list[Text]:
+    """A line for each pair, or one for all of them if they have the same."""
+    if len({str(cell) for cell in line}) == 1:
+        pairs, line = ["every pair"], line[:1]
+    return [
+        Text.assemble(
+            f"   {_names(pair, ' and ')}, {dtype.replace('both', 'both dtypes')}: ",
+            cell,
+            f" {unit}" * (" of " in str(cell)),
+        )
+        for pair, cell in zip(pairs, line, strict=True)
+        if cell
+    ]
+
+
+def _started(title: str, heads: Sequence[str], places: Iterable[tuple[str, str]]) -> Table:
+    table = Table(
+        title=f"\n{title}",
+        **STYLE,
+    )
+    for head in heads:
+        table.add_column(head, no_wrap=head != "quantity")
+    for pair, dtype in places:
+        heading = f"{_names(pair, chr(10))}\n{dtype}".rstrip()
+        table.add_column(heading, justify="right", no_wrap=True)
     return table
+
+
+def _by_dtype(
+    cells: Mapping[tuple[str, str], Row], pairs: Sequence[str], dtypes: Sequence[str]
+) -> dict[str, list[Text]]:
+    """The cells of each dtype; once, if they are the same in all."""
+    lines = {
+        dtype: [_cell(cells.get((pair, dtype))) for pair in pairs]
+        for dtype in dtypes
+        if any((pair, dtype) in cells for pair in pairs)
+    }
+    if len(lines) > 1 and len({tuple(map(str, line)) for line in lines.values()}) == 1:
+        return {"both": next(iter(lines.values()))}
+    return lines
 
 
 def _order(pair: str) -> list[int]:
@@ -136,25 +180,25 @@ def _badness(row: Row) -> tuple[bool, float]:
     return not row.holds, -1 if apart != apart else apart
 
 
-def _names(pair: str) -> str:
-    return "\n".join(DISPLAY_NAMES[name] for name in pair.split("/") if name != EXACT)
+def _names(pair: str, between: str) -> str:
+    names = [name for name in pair.split("/") if name != EXACT]
+    return between.join(DISPLAY_NAMES.get(name, name) for name in names)
 
 
 def training_table(trainings: Sequence[Training], width: int) -> Table:
     """What each column's training came to, one line each."""
     table = Table(
-        title=f"The classifier on the diabetes study: {EPOCHS} epochs, 342 rows, 100 held out",
+        title=f"\nThe classifier on the diabetes study: {EPOCHS} epochs, 342 rows, 100 held out",
         caption="Chance is 1/3. Parameters trained in float64 must agree to "
         f"{TRAINED:.0e}; float32 drifts, and is shown. Not medical advice.",
-        box=box.SIMPLE_HEAD,
-        title_justify="left",
-        caption_justify="left",
+        **STYLE,
     )
     curve = 24 if width >= WIDE else 8
     table.add_column("column", style="bold")
     table.add_column("dtype")
-    table.add_column("loss by epoch", no_wrap=True)
-    table.add_column("last", justify="right")
+    if width >= CURVED:
+        table.add_column("loss by\nepoch", no_wrap=True)
+    table.add_column("last loss", justify="right")
     table.add_column("right in\ntraining", justify="right")
     table.add_column("right on\nheld-out", justify="right")
     table.add_column("from\nNumPy", justify="right")
@@ -164,7 +208,7 @@ def training_table(trainings: Sequence[Training], width: int) -> Table:
         table.add_row(
             DISPLAY_NAMES[training.column],
             training.dtype,
-            sparkline(training.losses.tolist(), curve),
+            *[sparkline(training.losses.tolist(), curve)][: width >= CURVED],
             f"{training.losses[-1]:.6f}",
             f"{training.train_accuracy:.1%}",
             f"{training.test_accuracy:.1%}",
@@ -176,13 +220,10 @@ def training_table(trainings: Sequence[Training], width: int) -> Table:
 def digest_table(found: Sequence[tuple[Run, Mapping[str, str]]]) -> Table:
     """The digest of each run in each column, in red where it is not the committed one."""
     table = Table(
-        title="One digest for a whole training run, float32",
+        title="\nOne digest for a whole training run, float32",
         caption="Of all parameters and losses (SHA-256), the same on every machine. One that "
         "differs is worth a report: triptych compare --concept reproducible --json",
-        box=box.SIMPLE_HEAD,
-        padding=(0, 0, 0, 1),
-        title_justify="left",
-        caption_justify="left",
+        **STYLE,
     )
     columns = [name for name in COLUMNS if any(name in digests for _, digests in found)]
     table.add_column("steps")
@@ -208,7 +249,7 @@ def sparkline(values: Sequence[float], width: int) -> str:
 
 
 def verdict_line(rows: Sequence[Row], failures: Sequence[str]) -> Text:
-    """Do all columns that ran agree? The last words of the comparison."""
+    """Do all columns that ran agree?"""
     if failures:
         listed = "\n".join(f"  {escape(failure)}" for failure in failures)
         return Text.from_markup(f"[bold red]The columns disagree:[/]\n{listed}")

@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from itertools import groupby
 from typing import NamedTuple
 
-from rich.console import Console
+from rich.cells import cell_len
+from rich.console import Console, Group
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -68,57 +70,119 @@ def table(results: Sequence[Result], console: Console) -> None:
     """
     signs = _ASCII if console.options.ascii_only else _UNICODE
     width = min(console.width, WIDEST)
-    for section, rows in groupby(by_claim(results).values(), lambda row: row[0].claim.section):
-        console.print()
-        console.print(_rule(section, width, signs))
-        console.print(_section(list(rows), width, signs))
-    console.print()
     legend = (
         f"{signs.holds} as printed   {signs.misprint} erratum: the document is wrong, "
         f"{signs.erratum} this is true   {signs.differs} differs: this column has another way   "
         f"{signs.wrong} WRONG: unexpected   (stated) said in words, its outcome stands here   "
         "(derived) by us, from the document's program or data"
     )
+    console.print()
     console.print(_folded(legend, width, "dim"))
+    for section, rows in groupby(by_claim(results).values(), lambda row: row[0].claim.section):
+        console.print()
+        console.print(_rule(section, width, signs))
+        console.print(_section(list(rows), width, signs))
 
 
-def _section(rows: Sequence[Sequence[Result]], width: int, signs: _Signs) -> Table:
+def _section(rows: Sequence[Sequence[Result]], width: int, signs: _Signs) -> Table | Group:
     """A line for each claim: its name, what it says, as printed, and what the columns give.
 
     Where there is room each column has a place of its own; where there is little, the name of a
-    claim stands above it.
+    claim stands above it; and where a word would have to be broken, everything stands below it.
     """
-    wide, narrow = width >= WIDE, width < NARROW
-    names = [DISPLAY_NAMES[r.column] for r in rows[0]] if wide else []
-    grid = Table(
-        box=None, width=width, padding=(0, 1, 0, 0), pad_edge=False, header_style="not bold dim"
-    )
-    if not narrow:
-        grid.add_column("id", no_wrap=True)
-    grid.add_column("claim", ratio=3, overflow="fold")
-    grid.add_column("printed", ratio=2, overflow="fold")
-    for name in names or ["columns"]:
-        grid.add_column(name, ratio=2, overflow="fold")
-    if wide:
-        grid.add_column("verdict", no_wrap=True)
-    about: tuple[str, str] | None = None
-    for row in rows:
-        claim, verdict = row[0].claim, overall(row)
-        if (claim.source, claim.about) != about:
-            about = (claim.source, claim.about)
-            heading = about if not narrow else (" ".join(about),)
-            if claim.about:
-                grid.add_row(*(Text(word, style="bold") for word in heading))
-        shown = Text(claim.id, style=_style(verdict))
-        what = Text(claim.what)
-        cells = [Text("\n").join([shown, what])] if narrow else [shown, what]
-        printed = _printed(claim, verdict, signs)
-        if claim.origin != "printed":
-            printed.append(f" ({claim.origin})", style="not strike dim default")
-        cells.append(printed)
-        cells += [_result(r, signs) for r in row] if wide else [_results(row, signs)]
-        grid.add_row(*cells, *([Text(verdict, style=_style(verdict))] if wide else []))
+    layouts = (_wide, _middle, _narrow) if width >= WIDE else (_middle, _narrow)
+    for layout in layouts if width >= NARROW else (_narrow,):
+        heads, lines = layout(rows, signs)
+        widths = _widths(heads, lines, width)
+        if widths:
+            break
+    else:
+        return _stacked(rows, signs)
+    grid = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False, header_style="not bold dim")
+    for head, room in zip(heads, widths, strict=True):
+        grid.add_column(head, width=room, overflow="fold")
+    for line in lines:
+        grid.add_row(*line)
     return grid
+
+
+Layout = tuple[list[str], list[list[Text]]]
+"""The heads of a table, and its lines."""
+
+
+def _widths(heads: Sequence[str], lines: Sequence[Sequence[Text]], width: int) -> list[int]:
+    """The width of each column of a table, so that no word is broken; none if there is no room."""
+    columns = [
+        [head, *(line[i].plain for line in lines if i < len(line))] for i, head in enumerate(heads)
+    ]
+    least = [max(cell_len(word) for text in texts for word in text.split()) for texts in columns]
+    most = [max(cell_len(line) for text in texts for line in text.split("\n")) for texts in columns]
+    spare = width - sum(least) - (len(heads) - 1)
+    if spare < 0:
+        return []
+    wanted = sum(most) - sum(least)
+    share = min(1.0, spare / wanted) if wanted else 0.0
+    return [low + int(share * (high - low)) for low, high in zip(least, most, strict=True)]
+
+
+def _wide(rows: Sequence[Sequence[Result]], signs: _Signs) -> Layout:
+    heads = ["id", "claim", "printed", *(DISPLAY_NAMES[r.column] for r in rows[0]), "verdict"]
+    lines: list[list[Text]] = []
+    for row in rows:
+        verdict = overall(row)
+        lines += _about(row, rows)
+        lines.append([Text(row[0].claim.id, style=_style(verdict)), Text(row[0].claim.what)])
+        lines[-1] += [_as_printed(row, signs), *(_result(r, signs) for r in row)]
+        lines[-1].append(Text(verdict, style=_style(verdict)))
+    return heads, lines
+
+
+def _middle(rows: Sequence[Sequence[Result]], signs: _Signs) -> Layout:
+    lines: list[list[Text]] = []
+    for row in rows:
+        lines += _about(row, rows)
+        lines.append([Text(row[0].claim.id, style=_style(overall(row))), Text(row[0].claim.what)])
+        lines[-1] += [_as_printed(row, signs), _results(row, signs)]
+    return ["id", "claim", "printed", "columns"], lines
+
+
+def _narrow(rows: Sequence[Sequence[Result]], signs: _Signs) -> Layout:
+    lines: list[list[Text]] = []
+    for row in rows:
+        lines += [[Text(" ").join(cells)] for cells in _about(row, rows)]
+        shown = Text(row[0].claim.id, style=_style(overall(row)))
+        what = Text("\n").join([shown, Text(row[0].claim.what)])
+        lines.append([what, _as_printed(row, signs), _results(row, signs)])
+    return ["claim", "printed", "columns"], lines
+
+
+def _stacked(rows: Sequence[Sequence[Result]], signs: _Signs) -> Group:
+    parts: list[Text | Padding] = []
+    for row in rows:
+        parts += [Text(" ").join(cells) for cells in _about(row, rows)]
+        parts.append(Text(row[0].claim.id, style=_style(overall(row))))
+        printed = Text.assemble("printed: ", _as_printed(row, signs))
+        for text in (Text(row[0].claim.what), printed, _results(row, signs)):
+            parts.append(Padding(text, (0, 0, 0, 2)))
+    return Group(*parts)
+
+
+def _about(row: Sequence[Result], rows: Sequence[Sequence[Result]]) -> list[list[Text]]:
+    """A line that says what this claim and those after it are about, if it is the first."""
+    claims = [row[0].claim for row in rows]
+    at = claims.index(row[0].claim)
+    about = [(claim.source, claim.about) for claim in claims]
+    if not about[at][1] or about[at] == (about[at - 1] if at else None):
+        return []
+    return [[Text(word, style="bold") for word in about[at]]]
+
+
+def _as_printed(row: Sequence[Result], signs: _Signs) -> Text:
+    claim = row[0].claim
+    printed = _printed(claim, overall(row), signs)
+    if claim.origin != "printed":
+        printed.append(f" ({claim.origin})", style="not strike dim default")
+    return printed
 
 
 def explain(name: str, console: Console, results: Sequence[Result] = ()) -> None:

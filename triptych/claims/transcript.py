@@ -19,19 +19,22 @@ from triptych.source import differences, parse
 from triptych.source.parse import own_words
 
 WIDTH = 80
-"""No line is longer, but for a word that is."""
+"""What is comfortable to read: more is not used where a terminal has more."""
 
 
-def transcript(concept: str, names: Sequence[str], results: Sequence[Result]) -> Iterator[str]:
+def transcript(
+    concept: str, names: Sequence[str], results: Sequence[Result], width: int = WIDTH
+) -> Iterator[str]:
     """The lines that `triptych run` prints for a concept.
 
     Args:
         concept: one of `concepts()`.
         names: of the columns.
         results: of the concept's claims, in each of these columns.
+        width: no line is longer, but for a word that is.
     """
     entries = [_Entry(rows[0].claim, rows) for rows in by_claim(results).values()]
-    return _Page(concept, names, entries).lines()
+    return _Page(concept, names, entries, width).lines()
 
 
 class _Entry(NamedTuple):
@@ -73,16 +76,19 @@ class _Cells(NamedTuple):
 
 
 class _Page:
-    def __init__(self, concept: str, names: Sequence[str], entries: Sequence[_Entry]) -> None:
+    def __init__(
+        self, concept: str, names: Sequence[str], entries: Sequence[_Entry], width: int
+    ) -> None:
         self.concept = concept
+        self.width = width
         self.names = names
         self.entries = entries
         self.modules = {name: parse.load_column(name, concept) for name in names}
         self.told: set[str] = set()
         """The functions whose own words are printed."""
         self.marks = {name: f"{DISPLAY_NAMES[name]} |" for name in names}
-        width = max(map(len, self.marks.values()))
-        self.marks = {n: f"{m[:-1]:{width - 1}}|" for n, m in self.marks.items()}
+        longest = max(map(len, self.marks.values()))
+        self.marks = {n: f"{m[:-1]:{longest - 1}}|" for n, m in self.marks.items()}
         # A column alone says what is its own where it has anything of its own. Where the
         # columns agree in every bit, what they print is then the same in every byte.
         judged = any(entry.claim.judged for entry in entries)
@@ -91,19 +97,20 @@ class _Page:
     def lines(self) -> Iterator[str]:
         """All lines."""
         module = next(iter(self.modules.values()))
-        yield from textwrap.wrap(module.summary, WIDTH)
+        yield from textwrap.wrap(module.summary, self.width)
         if len(self.names) > 1:
             titles = ", ".join(DISPLAY_NAMES[name] for name in self.names)
-            yield f"  {titles}; a line that begins with a name is that column's own."
+            said = f"{titles}; a line that begins with a name is that column's own."
+            yield from self.wrapped(said, "  ", 0)
         for key in sorted({entry.claim.document for entry in self.entries} - {""}):
-            yield from _wrapped(f"{key}: {DOCUMENTS[key]}", "  ", 3)
+            yield from self.wrapped(f"{key}: {DOCUMENTS[key]}", "  ", 3)
         if self.words:
             yield from self.own_words({n: m.docstring for n, m in self.modules.items()})
         if not any(entry.claim.judged for entry in self.entries):
             yield from self.functions()
-        for source, about, rows in _groups(self.entries):
+        for source, about, rows in _groups(self.entries, self.width):
             yield ""
-            yield from _wrapped(": ".join(filter(None, (source, about))), "", 2)
+            yield from self.wrapped(": ".join(filter(None, (source, about))), "", 2)
             yield from self.table(rows)
             yield from self.reasons(rows)
             if self.words:
@@ -123,7 +130,7 @@ class _Page:
             name = f"{definition.name:{width}}  "
             for mark in self.owners(definition.name) if definition.name in some else ("",):
                 head = f"{mark} {name}" if mark else f"  {name}"
-                yield from _wrapped(definition.summary, head, 0, f"{mark:{len(head)}}")
+                yield from self.wrapped(definition.summary, head, 0, f"{mark:{len(head)}}")
             yield from self.remark(definition.name)
 
     def owners(self, function: str) -> list[str]:
@@ -153,26 +160,27 @@ class _Page:
                 (len(row.label), sum(widths) + 2 * len(widths) + len(line.remark))
                 for row, line in zip(rows, shared, strict=True)
                 if line
-            ]
+            ],
+            self.width,
         )
         explained = {_explanation(row): _explanation(row) for row in rows}
         if headings != [""]:
             yield _line("", label, headings, widths, "")
         for row, line, by_name in zip(rows, shared, found, strict=True):
             whole = line and _line(row.label, label, line.cells, widths, line.remark)
-            if whole and len(row.label) <= label and len(whole) <= WIDTH:
+            if whole and len(row.label) <= label and len(whole) <= self.width:
                 yield whole
                 continue
-            yield from _wrapped(f"{row.label}:", "  ", 2)
+            yield from self.wrapped(f"{row.label}:", "  ", 2)
             if line:
-                yield from _wrapped(line.on_one(headings), "    ", 2)
+                yield from self.wrapped(line.on_one(headings), "    ", 2)
                 continue
             if len(self.names) > 1 and len(set(by_name.values())) == 1:
-                yield from _wrapped(by_name[self.names[0]].on_one(headings), "    ", 2)
+                yield from self.wrapped(by_name[self.names[0]].on_one(headings), "    ", 2)
             else:
                 for name, cells in by_name.items():
                     yield from self.marked(name, cells.on_one(headings))
-            yield from _wrapped(explained.pop(_explanation(row), ""), "    ", 0)
+            yield from self.wrapped(explained.pop(_explanation(row), ""), "    ", 0)
 
     def cells(self, row: _Row, headings: Sequence[str], name: str) -> _Cells:
         """What a column gives in a row, and a remark where a document prints something else."""
@@ -195,21 +203,34 @@ class _Page:
         found = {_explanation(row): row.label for row in reversed(rows) if not row.own}
         found.pop("", None)
         for why, label in reversed(found.items()):
-            yield from _wrapped(f"{label}: {why}" if len(found) > 1 else why, "  ", 0)
+            yield from self.wrapped(f"{label}: {why}" if len(found) > 1 else why, "  ", 0)
 
     # Words
+
+    def wrapped(
+        self, text: str, first: str, deeper: int, following: str | None = None
+    ) -> list[str]:
+        """Lines that fit, each with the same words before it; from the second on, deeper."""
+        return textwrap.wrap(
+            text,
+            self.width,
+            initial_indent=first,
+            subsequent_indent=first + " " * deeper if following is None else following,
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
 
     def marked(self, name: str, text: str) -> Iterator[str]:
         """Lines that are a column's own."""
         for line in textwrap.dedent(text).strip("\n").splitlines():
             indent = " " * (len(line) - len(line.lstrip()))
-            yield from _wrapped(line.strip(), f"{self.marks[name]} {indent}", 2)
+            yield from self.wrapped(line.strip(), f"{self.marks[name]} {indent}", 2)
 
     def own_words(self, docstrings: Mapping[str, str]) -> Iterator[str]:
         """The second paragraph of each docstring, if it is one in words; once if it is the same."""
         said = {name: _second(text) for name, text in docstrings.items()}
         if len(said) > 1 and len(set(said.values())) == 1:
-            yield from _wrapped(next(iter(said.values())), "  ", 0)
+            yield from self.wrapped(next(iter(said.values())), "  ", 0)
             return
         for name, text in said.items():
             own = text.removeprefix(f"{DISPLAY_NAMES[name]}: ")
@@ -242,31 +263,17 @@ def _second(docstring: str) -> str:
     return " ".join(paragraphs[1].split()) if len(paragraphs) > 1 else ""
 
 
-def _wrapped(text: str, first: str, deeper: int, following: str | None = None) -> list[str]:
-    """Lines that fit, each with the same words or spaces before it; from the second on, deeper."""
-    return textwrap.wrap(
-        text,
-        WIDTH,
-        initial_indent=first,
-        subsequent_indent=first + " " * deeper if following is None else following,
-        break_long_words=False,
-        break_on_hyphens=False,
-    )
-
-
 def _explanation(row: _Row) -> str:
     """What claims.toml says about a row."""
     return next((e.claim.explanation for e in row.entries.values() if e.claim.explanation), "")
 
 
-def _fitting(sizes: Sequence[tuple[int, int]]) -> int:
+def _fitting(sizes: Sequence[tuple[int, int]], room: int) -> int:
     """The width of the labels at which most rows fit on a line, of labels and of what follows."""
     widths = sorted({label for label, _ in sizes}) or [0]
     return max(
         widths,
-        key=lambda width: sum(
-            label <= width and 2 + width + rest <= WIDTH for label, rest in sizes
-        ),
+        key=lambda width: sum(label <= width and 2 + width + rest <= room for label, rest in sizes),
     )
 
 
@@ -277,7 +284,7 @@ def _line(label: str, width: int, cells: Sequence[str], widths: Sequence[int], r
     return "  ".join([f"  {label:{width}}", *cells, remark]).rstrip()
 
 
-def _groups(entries: Sequence[_Entry]) -> Iterator[tuple[str, str, list[_Row]]]:
+def _groups(entries: Sequence[_Entry], room: int) -> Iterator[tuple[str, str, list[_Row]]]:
     """The source, the topic and the rows of each table."""
 
     def place(entry: _Entry) -> tuple[str, str, str]:
@@ -295,7 +302,7 @@ def _groups(entries: Sequence[_Entry]) -> Iterator[tuple[str, str, list[_Row]]]:
             flat = all(len(entry.claim.path) == 1 for entry in (*within, *others))
             wide = sum(len(what) + 2 for what in whats) + max(len(topic), len(beside)) + 2
             alike = {entry.claim.what for entry in others} <= whats
-            if not (beside and flat and alike and wide <= WIDTH):
+            if not (beside and flat and alike and wide <= room):
                 break
             table.append(_row(beside, others))
             del grouped[0]

@@ -2,6 +2,7 @@
 
 import io
 import os
+import re
 import textwrap
 from collections.abc import Iterator, Sequence
 from itertools import zip_longest
@@ -19,6 +20,8 @@ from triptych.source.parse import Module, Section
 
 SIDE_BY_SIDE = 120
 """The narrowest terminal that gets three panes; below, the columns stand one under another."""
+SHALLOW = 2
+"""How far a line is moved to the left at most that would not fit where it stands."""
 PICTURE = 136
 """The width of a picture, in characters."""
 COLORS = {names.package: f"bright_{names.colour}" for names in TABLE}
@@ -198,8 +201,9 @@ class _Pane:
         where = f"{self.module.path}:{self.block.cells[0].line}" if self.block else "has none"
         heading = Text(f"{name}  ", style=f"bold {COLORS[self.module.column]}")
         room = max(width - len(heading), 8)
-        if len(where) > room:  # the line number stands at the end
-            where = f"...{where[3 - room :]}"
+        if len(where) > room:  # the name of the file and the line number stand at the end
+            where = f".../{where.rpartition('/')[2]}"
+            where = where if len(where) <= room else f"...{where[3 - room :]}"
         heading.append(where, style="not bold dim default")
         return heading
 
@@ -238,9 +242,16 @@ def _beside(lines: Sequence[Text | None], width: int, signs: Signs) -> Text:
 
 
 def _wrap(code: Text, width: int) -> Iterator[Text]:
-    """Break a line of code into lines of at most `width`; the further ones are indented by two."""
+    """Break a line of code into lines of at most `width`; the further ones are indented by two.
+
+    A line that is so deep that a word of it would have to be broken is moved to the left.
+    """
     plain = code.plain
     depth = len(plain) - len(plain.lstrip())
+    longest = max(map(len, re.findall(r"\w+.?", plain)), default=0)
+    if depth > SHALLOW and depth + 2 + longest > width:
+        code, depth = Text.assemble(" " * SHALLOW, code[depth:]), SHALLOW
+        plain = code.plain
     indent = min(depth + 2, width // 2)
     start, room = 0, width
     while len(plain) - start > room:
@@ -253,14 +264,21 @@ def _wrap(code: Text, width: int) -> Iterator[Text]:
 
 
 def _break(plain: str, earliest: int, latest: int) -> int:
-    """Where to break: after a space, before a method, after a bracket or `=`, else anywhere.
+    """Where to break: after a space, before a method, after a bracket or `=`, before any dot.
 
-    A line at least half full comes before the best place to break.
+    Within a string after a space, too. A line at least half full comes before the best place to
+    break; a word that is longer than a line is broken anywhere.
     """
 
     def after_space(at: int) -> bool:
         inside_string = plain[:at].replace('"""', "").count('"') % 2
         return plain[at - 1] == " " and not inside_string
+
+    def before_dot(at: int) -> bool:
+        return at <= latest and plain[at] == "."
+
+    def after_any_space(at: int) -> bool:
+        return plain[at - 1] == " "
 
     def before_method(at: int) -> bool:
         return at <= latest and plain[at] == "." and plain[at - 1] in ")]"
@@ -269,7 +287,7 @@ def _break(plain: str, earliest: int, latest: int) -> int:
         return at <= latest and plain[at - 1] in "([{,=" and plain[at] not in ")]}="
 
     for lowest in ((earliest + latest) // 2, earliest):
-        for good in (after_space, before_method, after_bracket):
+        for good in (after_space, before_method, after_bracket, before_dot, after_any_space):
             for at in range(latest + 1, lowest - 1, -1):  # a space may hang over the edge
                 if good(at):
                     return at

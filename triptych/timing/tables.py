@@ -1,6 +1,7 @@
 """The timing report's tables; `files` writes them as Markdown and HTML, with plots."""
 
 import re
+import textwrap
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
@@ -31,6 +32,8 @@ from triptych.timing.words import (
 
 # Tables
 
+NEVER_BROKEN = "\xa0"
+"""A space at which no line ends."""
 Cell = dict[str, str]
 """The text of each metric, in order; an empty metric is left out of the table if all are."""
 
@@ -41,11 +44,30 @@ class Grid(NamedTuple):
     head: list[str]
     rows: list[list[str]]
 
+    def lines(self, width: int) -> Iterator[Text]:
+        """Where a table is too wide: under each first cell the others, with what they are."""
+        for first, *cells in self.rows:
+            yield Text(" ".join(first.split()), style="" if any(cells) else "bold")
+            named = zip(self.head[1:], cells, strict=True)
+            parts = [f"{' '.join(name.split())} {cell}" for name, cell in named if cell]
+            # a number stays beside its unit
+            text = ", ".join(part.replace(" ", NEVER_BROKEN) for part in parts)
+            for line in textwrap.wrap(text, width - 2, break_long_words=False):
+                yield Text(f"  {line.replace(NEVER_BROKEN, ' ')}")
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        table = _rich(self, 2)
+        if _width(console, options, table) <= options.max_width:
+            yield table
+        else:
+            yield from self.lines(options.max_width)
+
 
 class Sheet(NamedTuple):
     """A table over sides, and lines under it.
 
-    It prints with the sides next to each other, or, where that is too wide, below each other.
+    It prints with the sides next to each other, or, where that is too wide, below each other, or,
+    where that is too wide as well, with each number behind its name.
     """
 
     title: str
@@ -89,19 +111,34 @@ class Sheet(NamedTuple):
         ]
         return Grid(["", "on", *metrics], rows)
 
+    def each(self) -> Grid:
+        """Each side of each line by itself."""
+        metrics = self._metrics(self.sides)
+        rows = []
+        for label, by in self.entries:
+            name = ", ".join(filter(None, label))
+            rows += [[name, *[""] * len(metrics)]] * (not by)
+            rows += [
+                [f"{name}, {self.sides[side]}", *(cell.get(metric, "") for metric in metrics)]
+                for side, cell in by.items()
+            ]
+        return Grid(["", *metrics], rows)
+
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         if not self.entries and not self.notes:
             return
-        unlimited = options.update(max_width=10_000)
-        for grid, gap in ((self.wide(), 2), (self.wide(), 1), (self.narrow(), 1)):
-            table = _rich(grid, gap)
-            if Measurement.get(console, unlimited, table).maximum <= options.max_width:
-                break
+        tables = (_rich(self.wide(), 2), _rich(self.wide(), 1), _rich(self.narrow(), 1))
         if self.entries:
             yield Text(self.title, style="bold")
-            yield table
+            room = options.max_width
+            fitting = [table for table in tables if _width(console, options, table) <= room]
+            yield from fitting[:1] or self.each().lines(room)
         yield from map(Text, self.notes)
         yield ""
+
+
+def _width(console: Console, options: ConsoleOptions, table: Table) -> int:
+    return Measurement.get(console, options.update(max_width=10_000), table).maximum
 
 
 def _rich(grid: Grid, gap: int) -> Table:
@@ -327,11 +364,12 @@ def terminal(results: Sequence[dict[str, Any]], baseline: str | None = None) -> 
         ]
         parts.append(Text(f"{letter}: {', '.join(described)}"))
     if apart := differences(merged):
-        parts += ["", _rich(machine_lines(merged.setups, apart), gap=2)]
+        parts += ["", machine_lines(merged.setups, apart)]
     parts += [*map(Text, remark_lines(merged)), ""]
+    parts += [*map(Text, (*LEGEND, FIT_LEGEND)), ""]
     for task, rows in merged.tasks.items():
         parts += [steady(merged, task, rows), across(merged, rows)]
-    parts += map(Text, (*LEGEND, FIT_LEGEND, *(f"not run: {line}" for line in merged.not_run)))
+    parts += [Text(f"not run: {line}") for line in merged.not_run]
     return Group(*parts)
 
 
