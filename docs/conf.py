@@ -27,6 +27,7 @@ extensions = [
     "derivation",
     "drawing",
     "cheatsheet",
+    "minutes",
 ]
 myst_enable_extensions = ["colon_fence", "dollarmath", "attrs_inline"]
 myst_heading_anchors = 3
