@@ -20,6 +20,8 @@ from triptych.agreement import digests, exhibits, training
 from triptych.agreement.measures import Row
 from triptych.claims import book, tables, transcript, verdicts
 from triptych.names import COLUMNS
+from triptych.port.report import Report
+from triptych.port.verdict import Entry, Verdict
 from triptych.source import lookup, reader
 from triptych.timing import tables as timing
 
@@ -194,6 +196,20 @@ def test_numbers_and_bounds_are_apart_and_units_explained_above(width: int) -> N
     said = " ".join(legend.split())
     for unit in ("ulp: ", "eps: ", "abs: ", "2.2 of 16: the worst distance seen"):
         assert unit in said
+
+
+def test_a_port_is_judged_in_the_first_line() -> None:
+    def entry(name: str, verdict: Verdict, words: str) -> Entry:
+        return Entry(name, verdict, ("jax", "torch"), 1.0, None, None, words)
+
+    right = [entry("output", "equal bits", "equal bits"), entry("loss", "rounding", "2 eps apart")]
+    first, unit, *_ = str(Report(tuple(right))).splitlines()
+    assert first == "agrees: 2 compared, 1 equal in every bit, the others apart by rounding"
+    assert unit.startswith("eps: ")
+    assert "eps" not in str(Report(tuple(right[:1])))
+    wrong = [*right, entry("x", "cannot tell", "?"), entry("y", "mistake", "NaN")]
+    first, *_ = str(Report(tuple(wrong))).splitlines()
+    assert first == "mistake: 2 of 4 compared, the first is x"
 
 
 def test_a_pipe_gets_a_line_as_it_is(

@@ -7,6 +7,8 @@ from typing import Any
 from triptych.agreement.measures import DisagreementError
 from triptych.port.verdict import VERDICTS, Entry, Verdict, worst
 
+EPS = "eps: the distance from 1 to the next number, times the largest entry"
+
 
 @dataclasses.dataclass(frozen=True)
 class Report:
@@ -80,9 +82,21 @@ class Report:
         """`to_dict` as JSON; an infinite distance is the string "inf"."""
         return json.dumps(_finite(self.to_dict()), indent=2)
 
+    @property
+    def summary(self) -> str:
+        """The verdict in a line: how much was compared, and what disagrees."""
+        count, first = len(self.entries), self.first()
+        if first is None:
+            equal = sum(e.verdict == "equal bits" for e in self.entries)
+            others = "" if equal == count else ", the others apart by rounding"
+            return f"agrees: {count} compared, {equal} equal in every bit{others}"
+        apart = sum(e.verdict not in ("equal bits", "rounding") for e in self.entries)
+        return f"{self.verdict}: {apart} of {count} compared, the first is {first.name}"
+
     def __str__(self) -> str:
         width = max((len(entry.name) for entry in self.entries), default=0)
-        lines = [f"{e.verdict:11}  {e.name:{width}}  {e.words}" for e in self.entries]
+        lines = [self.summary, *([EPS] if any(" eps" in e.words for e in self.entries) else []), ""]
+        lines += [f"{e.verdict:11}  {e.name:{width}}  {e.words}" for e in self.entries]
         for title, rows in (("weights", self.weights), ("taps", self.taps)):
             lines += ["", f"{title}:", *map(str, rows)] if rows else []
         lines += ["", *map(str, self.hints)] if self.hints else []
