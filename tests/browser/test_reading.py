@@ -23,7 +23,7 @@ def test_times_add_up(visit: Visit) -> None:
 def test_a_time_is_that_of_what_is_seen(visit: Visit, name: str) -> None:
     """On a telephone one column is shown, and what is folded is not."""
     page = visit("reading.html")
-    item = page.locator(f'li:has(a[href="{name}.html"])').first.inner_text()
+    item = page.locator(f'article ol li:has(a[href="{name}.html"])').first.inner_text()
     (told,) = re.findall(r", (\d+) min:", item)
     seen = visit(f"{name}.html", width=375).locator("article").inner_text()
     minutes = len(re.findall(r"\w+(?:[.'-]\w+)*", seen)) / SPEED
