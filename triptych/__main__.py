@@ -292,8 +292,9 @@ def _columns(name: str | None) -> tuple[str, ...]:
 
 
 def _run(options: argparse.Namespace) -> int:
+    from triptych.claims.transcript import WIDTH
     from triptych.column import missing, usable
-    from triptych.run import WIDTH, run
+    from triptych.run import run
     from triptych.terminal import room
 
     if options.concept not in concepts():

@@ -127,15 +127,15 @@ def report(width: int) -> str:
 def train(width: int) -> str:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("COLUMNS", str(width))
-        patch.setattr(sys, "stdout", io.StringIO())
+        file = io.StringIO()
         for line in (
             "goes on after step 50, from runs/sgd-rate-0.1-batch-32-seed-0.safetensors",
             "step 100 of 1000, loss 0.9731",
             "PyTorch, 2 workers: 100 steps in 1.25 s, 12.5 ms a step with the first call",
             "digest 7de8d2b1b0106ac8; IT MUST BE 48288471bb654ed1: please report this machine",
         ):
-            terminal.say(line)
-        return str(sys.stdout.getvalue())  # type: ignore[attr-defined]
+            terminal.say(line, file)
+        return file.getvalue()
 
 
 COMMANDS = (compare, claims, claims_of_one_column, read, cheatsheet, run, report, train)
