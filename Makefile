@@ -17,10 +17,11 @@ OLDEST := .venv-oldest
 OLDEST_INSTALLED := $(OLDEST)/.installed
 ORACLES := .venv-oracles
 ORACLES_INSTALLED := $(ORACLES)/.installed
+SPHINX := $(BIN)/python -m sphinx -q -E -W --keep-going -j auto
 SOURCES := numpy_ref torch_impl jax_impl triptych tests benchmarks
 
 .DEFAULT_GOAL := help
-.PHONY: help compare bench test oldest oracles docs browser lint clean
+.PHONY: help compare bench test oldest oracles docs messages browser lint clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\): .*## /\1\t/p' $(firstword $(MAKEFILE_LIST)) | expand -t 10
@@ -101,10 +102,19 @@ oracles: $(ORACLES_INSTALLED) ## ask TensorFlow 1 and 2 for the documents' deriv
 
 # Read afresh each time, since a page depends on what every column computes; what was measured is
 # kept in build/docs under the sources' contents.
-docs: $(DOCS_INSTALLED) ## build the pages into site/
+docs: $(DOCS_INSTALLED) ## build the pages into site/, in Japanese into site/ja/
 	@rm -rf site
-	@$(BIN)/python -m sphinx -q -E -W --keep-going -j auto -b html -d build/docs/doctrees docs site
+	@$(SPHINX) -b html -d build/docs/doctrees docs site
+	@$(SPHINX) -b html -D language=ja -d build/docs/doctrees-ja docs site/ja
 	@echo "open file://$(CURDIR)/site/index.html"
+
+# What is new stands in docs/locale without a Japanese text, what has changed is marked "fuzzy".
+messages: $(DOCS_INSTALLED) ## bring docs/locale up to date with what the pages say
+	@rm -rf build/docs/messages
+	@$(SPHINX) -b gettext -d build/docs/doctrees-messages docs build/docs/messages
+	@rm -r build/docs/messages/api
+	@$(BIN)/python docs/_ext/words.py build/docs/messages/words.pot
+	@$(BIN)/sphinx-intl update --no-obsolete -l ja -p build/docs/messages -d docs/locale
 
 browser: $(BROWSER_INSTALLED) docs ## build the pages and test them in Chromium, which the system must have
 	$(BIN)/python -m pytest -m browser tests/browser $(PYTEST_ARGS)

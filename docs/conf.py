@@ -13,11 +13,18 @@ project = "triptych"
 html_title = "triptych"
 author = "the triptych authors"
 language = "en"
+locale_dirs = ["locale"]
+gettext_compact = False
+# of a page it is known anyhow, and line numbers would change with every edit
+gettext_location = False
+# whether a text without a translation, or a translation without a text, is a warning
+translations_complete = False
 extensions = [
     "myst_parser",
     "sphinx.ext.autodoc",
     "sphinx.ext.napoleon",
     "mathml",
+    "translation",
     "evidence",
     "columns",
     "tables",
@@ -28,10 +35,12 @@ extensions = [
     "drawing",
     "cheatsheet",
     "minutes",
+    "terms",
 ]
 myst_enable_extensions = ["colon_fence", "dollarmath", "attrs_inline"]
 myst_heading_anchors = 3
-exclude_patterns = ["_ext", "_static"]
+exclude_patterns = ["_ext", "_static", "_templates", "locale"]
+templates_path = ["_templates"]
 # a name that leads nowhere is a warning, and `make docs` makes warnings errors
 nitpicky = False
 
@@ -63,6 +72,8 @@ LIGHT = {
     "tp-numpy": "#1a56b0", "tp-torch": "#b3321c", "tp-jax": "#1d6b3a",
     "tp-numpy-soft": "#eef4ff", "tp-torch-soft": "#fff1ee", "tp-jax-soft": "#ecf8f0",
     "tp-good": "#1d6b3a", "tp-bad": "#b3261e", "tp-good-soft": "#ecf8f0", "tp-bad-soft": "#fff1ee",
+    "tp-sans": "-apple-system, BlinkMacSystemFont, 'Segoe UI', Helvetica, Arial, 'Hiragino Sans', "
+    "'Yu Gothic UI', Meiryo, 'Noto Sans CJK JP', 'Noto Sans JP', sans-serif",
     "tp-mono": "ui-monospace, SFMono-Regular, Menlo, Consolas, 'DejaVu Sans Mono', monospace",
 }  # fmt: skip
 DARK = {
@@ -79,12 +90,15 @@ FURO = {
     "color-brand-visited": "var(--tp-accent)",
     "color-foreground-muted": "var(--tp-muted)",
     "color-foreground-secondary": "var(--tp-muted)",
+    "font-stack": "var(--tp-sans)",
     "font-stack--monospace": "var(--tp-mono)",
 }
 html_theme_options = {
     "light_css_variables": LIGHT | FURO,
     "dark_css_variables": DARK | FURO,
     "top_of_page_buttons": [],
+    # the switch to the other language: see _templates/page.html
+    "announcement": "language",
 }
 
 autodoc_default_options = {"members": True, "member-order": "bysource"}

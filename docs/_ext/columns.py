@@ -20,6 +20,7 @@ from pygments.formatters import HtmlFormatter
 from pygments.lexers import PythonLexer
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
+from words import english, later, word
 
 from triptych import names
 from triptych.names import COLUMNS, DISPLAY_NAMES
@@ -27,11 +28,11 @@ from triptych.source import differences, parse
 from triptych.source.align import Row
 from triptych.source.parse import Module, Section
 
-FOLDED = {parse.IMPORTS: "Imports, and the shapes that signatures name"}
-HELP = (
-    "<p>A signature stands once, above the three: <code>Float[Array, &quot;n 4&quot;]</code> is an "
+FOLDED = {parse.IMPORTS: later("Imports, and the shapes that signatures name")}
+HELP = later(
+    "A signature stands once, above the three: <code>Float[Array, &quot;n 4&quot;]</code> is an "
     "array of floating-point numbers with n rows of 4, and <code>@checked</code>, left out here, "
-    "refuses any other in words.</p>"
+    "refuses any other in words."
 )
 
 
@@ -64,24 +65,25 @@ class Columns(SphinxDirective):
             return [raw(section_html(part, modules, up))]
         parts = parse.sections(modules)
         common, own = said.paragraphs([module.docstring for module in modules])
-        top = said.prose(common) + _notes(own) + _run(modules[0].concept) + HELP
+        top = said.prose(common) + _notes(own) + _run(modules[0].concept)
+        top += f"<p>{word(HELP)}</p>"
         made: list[nodes.Node] = [raw(top + _contents(parts) + _bar())]
         for part in parts:
             if part.kind == parse.DOCSTRING:
                 continue
             if part.kind == parse.IMPORTS:
                 grid = section_html(part, modules, up)
-                made.append(raw(fold(FOLDED[part.kind], grid, anchor(part))))
+                made.append(raw(fold(word(FOLDED[part.kind]), grid, anchor(part))))
                 continue
             if part.name.startswith("_"):
                 code = function_html if part.kind == parse.FUNCTION else section_html
-                summary = f"<code>{part.name}</code>, which serves the others"
+                summary = word("<code>{name}</code>, which serves the others", name=part.name)
                 made.append(raw(fold(summary, code(part, modules, up), anchor(part))))
                 continue
             section = nodes.section(ids=[anchor(part)], names=[anchor(part)])
             is_code = part.kind in (parse.FUNCTION, parse.CLASS)
             title = nodes.literal(text=part.name) if is_code else nodes.Text(_title(part))
-            section += nodes.title(part.name, "", title)
+            section += nodes.title(part.name, "", title, translatable=False)
             shown = function_html if is_code else section_html
             section += raw(shown(part, modules, up))
             made.append(section)
@@ -105,7 +107,9 @@ def anchor(section: Section) -> str:
 
 
 def _title(section: Section) -> str:
-    return FOLDED.get(section.kind, f"Below {section.name}")
+    if section.kind in FOLDED:
+        return word(FOLDED[section.kind])
+    return word("Below {name}", name=section.name)
 
 
 def fold(summary: str, body: str, name: str = "") -> str:
@@ -117,11 +121,12 @@ def fold(summary: str, body: str, name: str = "") -> str:
 def _notes(own: Sequence[Sequence[str]]) -> str:
     """What each column says of itself: where the three part, and why."""
     notes = "".join(
-        f'<div class="tp-note" data-column="{column}">{said.prose(texts)}</div>'
+        f'<div class="tp-note" data-column="{column}"{english()}>{said.prose(texts)}</div>'
         for column, texts in zip(COLUMNS, own, strict=True)
         if texts
     )
-    return f'<div class="tp-notes" role="group" aria-label="What differs, and why">{notes}</div>'
+    label = word("What differs, and why")
+    return f'<div class="tp-notes" role="group" aria-label="{label}">{notes}</div>'
 
 
 def _run(concept: str) -> str:
@@ -129,9 +134,11 @@ def _run(concept: str) -> str:
     command = f"triptych run {concept}"
     copy = (
         f'<button type="button" class="tp-copy" data-code="{command}" '
-        f'aria-label="Copy {command}">Copy</button>'
+        f'aria-label="{word("Copy {what}", what=command)}">{word("Copy")}</button>'
     )
-    return f'<div class="tp-run"><strong>Run it</strong> <code>{command}</code>{copy}</div>'
+    return (
+        f'<div class="tp-run"><strong>{word("Run it")}</strong> <code>{command}</code>{copy}</div>'
+    )
 
 
 def _contents(parts: Sequence[Section]) -> str:
@@ -140,7 +147,7 @@ def _contents(parts: Sequence[Section]) -> str:
         for part in parts
         if part.kind == parse.FUNCTION and not part.name.startswith("_")
     )
-    return f'<nav class="tp-contents" aria-label="Functions"><ul>{links}</ul></nav>'
+    return f'<nav class="tp-contents" aria-label="{word("Functions")}"><ul>{links}</ul></nav>'
 
 
 def _bar() -> str:
@@ -155,11 +162,11 @@ def _bar() -> str:
     )
     return (
         '<div class="tp-sticky tp-wide">'
-        f'<div class="tp-tabs" role="group" aria-label="Column to show">{tabs}</div>'
-        '<p class="tp-legend"><span class="tp-sign tp-alone"></span> in one column only '
-        '<span class="tp-sign tp-two"></span> in two</p>'
+        f'<div class="tp-tabs" role="group" aria-label="{word("Column to show")}">{tabs}</div>'
+        f'<p class="tp-legend"><span class="tp-sign tp-alone"></span> {word("in one column only")} '
+        f'<span class="tp-sign tp-two"></span> {word("in two")}</p>'
         '<button type="button" class="tp-button tp-dim-switch" aria-pressed="false">'
-        "Dim the same</button>"
+        f"{word('Dim the same')}</button>"
         f'<div class="tp-names" aria-hidden="true">{names}</div></div>'
     )
 
@@ -209,7 +216,7 @@ def section_html(
         f'style="--rows:{count};--widths:{widths}">{panes}</div>'
     )
     declared = differences.of(modules[0].concept).get(section.name)
-    return f"<p>{html.escape(declared.why)}</p>{grid}" if declared else grid
+    return f"<p>{html.escape(word(declared.why))}</p>{grid}" if declared else grid
 
 
 def _pane(
@@ -225,17 +232,17 @@ def _pane(
     block, everything = section.blocks[index], whole.blocks[index]
     page = f"{up}source/{module.path.removesuffix('.py')}.html"
     if block is None or everything is None:
-        head = f"<strong>{name}</strong> has none"
+        head = word("<strong>{name}</strong> has none", name=name)
     else:
         first = everything.cells[0].line
-        label = f"Copy {section.name or _title(section)}, {name}"
+        label = word("Copy {what}", what=f"{section.name or _title(section)}, {name}")
         text = html.escape("\n".join(cell.text for cell in everything.cells))
         head = (
             f'<strong>{name}</strong> <a href="{page}#L{first}">{module.path}:{first}</a>'
             f'<button type="button" class="tp-copy" data-code="{text}" aria-label="{label}">'
-            "Copy</button>"
+            f"{word('Copy')}</button>"
         )
-    sentence = f'<div class="tp-own">{own[index]}</div>' if own else ""
+    sentence = f'<div class="tp-own"{english()}>{own[index]}</div>' if own else ""
     cells = () if block is None else block.cells
     code = dict(zip((c.line for c in cells), lines(c.text for c in cells), strict=True))
     body = []
@@ -296,7 +303,8 @@ def source_pages(app: Sphinx) -> Iterator[tuple[str, dict[str, Any], str]]:
             )
             back = ""
             if concept in names.CONCEPTS:
-                back = f'<p><a href="../../concepts/{concept}.html">Beside the other two</a></p>'
+                back = word("Beside the other two")
+                back = f'<p><a href="../../concepts/{concept}.html">{back}</a></p>'
             title = html.escape(module.path)
             text = f'<h1>{title}</h1>{back}<div class="tp-source highlight">{body}</div>'
             yield (

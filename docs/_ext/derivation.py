@@ -25,11 +25,12 @@ import numpy as np
 from columns import raw, root
 from docutils import nodes
 from docutils.parsers.rst import directives
-from latex2mathml.converter import convert
+from mathml import formula as mathml
 from simulator_data import bindings
 from sphinx.application import Sphinx
 from sphinx.errors import ExtensionError
 from sphinx.util.docutils import SphinxDirective
+from words import word
 
 from triptych.names import COLUMNS
 from triptych.source import parse
@@ -74,18 +75,22 @@ class Derivation(SphinxDirective):
             other = "backward" if one.startswith("d_") else one
             lit = {c: sorted(b.get(one) or b.get(other) or []) for c, b in where.items()}
             lines = html.escape(json.dumps(lit), quote=True)
-            words = f'<span class="tp-why">{mistakes.text(" | ".join(why))}</span>' if why else ""
+            reason = mistakes.text(word(" | ".join(why)))
+            words = f'<span class="tp-why">{reason}</span>' if why else ""
             items.append(
                 f'<li id="step-{one}" class="tp-step" data-function="{name}" data-lines="{lines}">'
                 f'<a href="{link}"><code>{one}</code></a>'
-                f"<span>{convert(formula)}</span>"
+                f"<span>{mathml(formula)}</span>"
                 f'<span class="tp-shape">{shape(found[one], names, several=several)}</span>'
                 f"{words}</li>"
             )
         forward = sum(not one.startswith("d_") for one in told)
         lists = "".join(
             f'<ol class="tp-derivation" aria-label="{label}">{"".join(part)}</ol>'
-            for label, part in (("Forward", items[:forward]), ("Backward", items[forward:]))
+            for label, part in (
+                (word("Forward"), items[:forward]),
+                (word("Backward"), items[forward:]),
+            )
         )
         return [raw(f'<div class="tp-derivations tp-wide">{lists}</div>')]
 
@@ -95,7 +100,7 @@ def shape(value: Any, names: Mapping[int, str], *, several: bool) -> str:
     if np.ndim(value):
         sizes = [names.get(size, str(size)) for size in np.shape(value)]
         return f"({', '.join(sizes)}{',' * (len(sizes) == 1)})"
-    return "a number" if several else f"= {float(value):g}"
+    return word("a number") if several else f"= {float(value):g}"
 
 
 def variables(function: str, sizes: Mapping[str, float]) -> dict[str, Any]:

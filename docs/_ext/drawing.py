@@ -16,6 +16,7 @@ from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.errors import ExtensionError
 from sphinx.util.docutils import SphinxDirective
+from words import titled, word
 
 from numpy_ref.recording import RULES
 
@@ -54,10 +55,11 @@ class Graphs(SphinxDirective):
 def _figure(graph: Graph, up: str) -> str:
     function = graph["code"][0].partition(".")[2]
     given = ", ".join(f"{name} = {value:g}" for name, value in graph["start"].items())
+    link = f'<a href="#{function}"><code>{function}</code></a>'
     return (
         f'<figure class="tp-graph">{drawn(graph)}<figcaption>'
-        f'<a href="#{function}"><code>{function}</code></a> at {given}. '
-        f'<a href="{up}simulator.html">Step through it</a></figcaption></figure>'
+        + word("{function} at {given}.", function=link, given=given)
+        + f' <a href="{up}simulator.html">{word("Step through it")}</a></figcaption></figure>'
     )
 
 
@@ -179,16 +181,23 @@ def drawn(graph: Graph) -> str:
         )
     width = max(p["x"] for p in at.values()) + WIDTH / 2 + 2
     height = max(p["y"] for way in ways for p in way) + HEIGHT / 2 + 2
+
+    def is_(name: str, value: Any) -> str:
+        return word("{name} is {value}", name=name, value=_number(value))
+
     words = "; ".join(
         [
-            *(f"{name} is {_number(v)}, ∂{output}/∂{name} is {_number(found.grads[name])}"
+            *(f"{is_(name, v)}, {is_(f'∂{output}/∂{name}', found.grads[name])}"
               for name, v in found.values.items()),
-            *(f"∂{to}/∂{name} is {_number(local)}" for name, to, local in found.edges),
+            *(is_(f"∂{to}/∂{name}", local) for name, to, local in found.edges),
         ]
     )  # fmt: skip
+    label = word(
+        "The graph of {title}: {words}", title=titled(graph["title"].split("; ")), words=words
+    )
     return (
         f'<svg viewBox="0 0 {width:.0f} {height:.0f}" width="{width:.0f}" role="img" '
-        f'aria-label="The graph of {html.escape(graph["title"])}: {words}">{"".join(parts)}</svg>'
+        f'aria-label="{html.escape(label)}">{"".join(parts)}</svg>'
     )
 
 

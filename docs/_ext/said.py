@@ -14,6 +14,7 @@ import mistakes
 from pygments import highlight
 from pygments.formatters import HtmlFormatter
 from pygments.lexers import PythonLexer
+from words import english
 
 from triptych.source import parse
 from triptych.source.align import Cell
@@ -115,7 +116,7 @@ def prose(texts: Sequence[str]) -> str:
     told = [mistakes.text(" ".join(text.split())) for text in plain]
     if parts:
         told[-1:] = [" ".join([*told[-1:], f'<span class="tp-args">{" ".join(parts)}</span>'])]
-    return "".join(f"<p>{text}</p>" for text in told)
+    return "".join(f"<p{english()}>{text}</p>" for text in told)
 
 
 def part(text: str) -> str:

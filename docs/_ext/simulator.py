@@ -9,6 +9,7 @@ from columns import raw, section_html
 from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
+from words import titled, word
 
 from triptych.names import COLUMNS, DISPLAY_NAMES
 from triptych.source import parse
@@ -53,15 +54,20 @@ def _code(data: dict[str, Any]) -> str:
         for name in _functions(data)
     )
     return (
-        f'<div class="tp-tabs" role="group" aria-label="Column to show">{tabs}</div>'
+        f'<div class="tp-tabs" role="group" aria-label="{word("Column to show")}">'
+        f"{tabs}</div>"
         f'<div class="sim-code tp-wide" id="sim-code" role="region" tabindex="0" '
-        f'aria-label="The code in three columns">{blocks}</div>'
+        f'aria-label="{word("The code in three columns")}">{blocks}</div>'
     )
 
 
 def _data(data: dict[str, Any]) -> str:
+    graphs = [
+        graph | {"title": titled(graph["title"].split("; ")), "source": word(graph["source"])}
+        for graph in data["graphs"]
+    ]
     # within a script nothing ends it but "</"
-    text = json.dumps(data, separators=(",", ":")).replace("</", "<\\/")
+    text = json.dumps(data | {"graphs": graphs}, separators=(",", ":")).replace("</", "<\\/")
     return f'<script type="application/json" id="sim-data">{text}</script>'
 
 

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
+from words import later
 
 from triptych.claims import book
 from triptych.column import Column, precision
@@ -141,8 +142,8 @@ def _network() -> dict[str, Any]:
         returned[name] = ({"s": scores[0, 1], "L": loss}, network_grads(grads))
     return _graph(
         "network",
-        title="A 2-2-1 network with one training example: ReLU, then cross-entropy",
-        source="B, with two units for its sixteen and one score",
+        title=later("A 2-2-1 network with one training example: ReLU, then cross-entropy"),
+        source=later("B, with two units for its sixteen and one score"),
         nodes=_nodes(NETWORK),
         start=NETWORK_START,
         tracked=[name for name in NETWORK_START if name not in NETWORK_DATA],

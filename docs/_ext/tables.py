@@ -16,6 +16,7 @@ from evidence import PICTURES, ROOT
 from sphinx.application import Sphinx
 from sphinx.errors import ExtensionError
 from sphinx.util.docutils import SphinxDirective
+from words import english, later, titled, word
 
 from triptych.claims import book, verdicts
 from triptych.data import DOCUMENTS
@@ -57,6 +58,14 @@ def complete(app: Sphinx, env: Any) -> None:
     ]
     if absent:
         raise ExtensionError("\n".join(absent))
+
+
+def _scrolling(label: str, table: str) -> str:
+    """A table that may be wider than the screen."""
+    return (
+        f'<div class="tp-scroll tp-wide" tabindex="0" role="region" aria-label="{label}">'
+        f"{table}</div>"
+    )
 
 
 class _Shown(SphinxDirective):
@@ -112,7 +121,7 @@ class Claims(_Shown):
             chosen = list(book.errata())
         self.env.triptych["shown"].update(claim.id for claim in chosen)  # type: ignore[attr-defined]
         if not chosen:
-            return "<p>The documents print nothing about it.</p>"
+            return f"<p>{word('The documents print nothing about it.')}</p>"
         if not concept:
             return self.table(chosen, rows)
         errata = {claim.id for claim in book.errata()}
@@ -120,15 +129,21 @@ class Claims(_Shown):
         others = [claim for claim in chosen if claim.id not in errata]
         shown = ""
         if wrong:
-            shown += f"<p>{_counted(len(wrong), 'claim is', 'claims are')} wrong:</p>"
+            shown += f"<p>{word('Claims that are wrong: {n}', n=len(wrong))}</p>"
             shown += self.table(wrong, rows)
         if others:
-            said = _counted(len(others), "claim holds", "claims hold")
             differ = sum(
                 any(record["verdict"] == verdicts.DIFFERS for record in rows[claim.id])
                 for claim in others
             )
-            said += f", {differ} of them with another answer in some column" if differ else ""
+            if differ:
+                said = word(
+                    "Claims that hold: {n}, of which {differ} have another answer in some column",
+                    n=len(others),
+                    differ=differ,
+                )
+            else:
+                said = word("Claims that hold: {n}", n=len(others))
             shown += fold(said, self.table(others, rows))
         return shown
 
@@ -136,27 +151,28 @@ class Claims(_Shown):
         """The table of some claims."""
         body = "".join(self.group(list(group), rows) for group in _groups(chosen))
         head = "".join(f'<th scope="col">{DISPLAY_NAMES[column]}</th>' for column in COLUMNS)
-        return (
-            f'<div class="tp-scroll tp-wide" tabindex="0" role="region" aria-label="Claims"><table '
-            f'class="tp-table tp-claims"><thead><tr><th scope="col">Claim</th>'
-            f'<th scope="col">The document prints</th>{head}<th scope="col">Verdict</th></tr>'
-            f"</thead>{body}</table></div>"
+        return _scrolling(
+            word("Claims"),
+            f'<table class="tp-table tp-claims"><thead><tr><th scope="col">{word("Claim")}</th>'
+            f'<th scope="col">{word("The document prints")}</th>{head}'
+            f'<th scope="col">{word("Verdict")}</th></tr></thead>{body}</table>',
         )
 
     def group(self, group: Sequence[book.Claim], rows: Mapping[str, Any]) -> str:
         """The claims about one thing, under a heading."""
         first = group[0]
-        title = f"{first.source} · {first.about}" if first.about else first.source
+        about = titled(first.path)
+        title = f"{first.source} · {about}" if about else first.source
         heading = (
             f'<tr class="tp-about"><th colspan="6" scope="rowgroup" '
-            f'title="{DOCUMENTS[first.document]}">{html.escape(title)}</th></tr>'
+            f'title="{html.escape(word(DOCUMENTS[first.document]))}">{html.escape(title)}</th></tr>'
         )
         made = []
         for index, claim in enumerate(group):
             made.append(self.row(claim, rows[claim.id]))
             last = index + 1 == len(group) or group[index + 1].explanation != claim.explanation
             if claim.explanation and last:
-                why = mistakes.text(claim.explanation)
+                why = mistakes.text(word(claim.explanation))
                 made.append(f'<tr class="tp-why"><td colspan="6">{why}</td></tr>')
         return f"<tbody>{heading}{''.join(made)}</tbody>"
 
@@ -172,7 +188,7 @@ class Claims(_Shown):
             f'<td class="tp-{record["verdict"]}"><code>{html.escape(record["text"])}</code></td>'
             for record in row
         )
-        name = html.escape(claim.what)
+        name = html.escape(word(claim.what))
         if claim.functions:
             concept, _, function = claim.functions[0].partition(".")
             name = f'<a href="{self.up}concepts/{concept}.html#{function}">{name}</a>'
@@ -180,20 +196,25 @@ class Claims(_Shown):
         if verdict == verdicts.ERRATUM:
             printed = f"<s>{printed}</s>"
         if claim.origin != "printed":
-            printed += f' <span class="tp-muted" title="{book.ORIGINS[claim.origin]}">'
-            printed += f"{claim.origin}</span>"
+            printed += f' <span class="tp-muted" title="{word(book.ORIGINS[claim.origin])}">'
+            printed += f"{word(WORDS[claim.origin])}</span>"
         dtype = ' <span class="tp-muted">float32</span>' if claim.dtype == "float32" else ""
         return (
             f'<tr id="claim-{claim.id}"><td>{name}{dtype}</td><td>{printed}</td>'
-            f'{cells}<td class="tp-verdict tp-{verdict}">{SIGNS[verdict]} {verdict}</td></tr>'
+            f'{cells}<td class="tp-verdict tp-{verdict}">{SIGNS[verdict]} '
+            f"{word(WORDS[verdict])}</td></tr>"
         )
 
 
 SIGNS = {verdicts.HOLDS: "✓", verdicts.DIFFERS: "≠", verdicts.ERRATUM: "✗", verdicts.MISSING: "-"}
-
-
-def _counted(number: int, one: str, more: str) -> str:
-    return f"{number} {one if number == 1 else more}"
+WORDS = {
+    "stated": later("stated"),
+    "derived": later("derived"),
+    verdicts.HOLDS: later("holds"),
+    verdicts.DIFFERS: later("differs"),
+    verdicts.ERRATUM: later("erratum"),
+    verdicts.MISSING: later("not installed"),
+}
 
 
 def _groups(chosen: Iterable[book.Claim]) -> Iterable[list[book.Claim]]:
@@ -221,15 +242,15 @@ class Values(_Shown):
         self.env.triptych["shown"].update(entry.id for entry in chosen)  # type: ignore[attr-defined]
         head = "".join(f'<th scope="col">{DISPLAY_NAMES[column]}</th>' for column in COLUMNS)
         body = "".join(self.group(list(group)) for group in _groups(chosen))
-        return (
-            f'<div class="tp-scroll tp-wide" tabindex="0" role="region" aria-label="Values"><table '
-            f'class="tp-table"><thead><tr><th scope="col">Value</th>{head}</tr></thead>'
-            f"{body}</table></div>"
+        return _scrolling(
+            word("Values"),
+            f'<table class="tp-table"><thead><tr><th scope="col">{word("Value")}</th>{head}</tr>'
+            f"</thead>{body}</table>",
         )
 
     def group(self, group: Sequence[book.Claim]) -> str:
         """The values of one thing, under a heading if it has a name."""
-        heading = html.escape(group[0].about)
+        heading = html.escape(titled(group[0].path))
         made = [f'<tr class="tp-about"><th colspan="4" scope="rowgroup">{heading}</th></tr>']
         made = made if heading else []
         for entry in group:
@@ -239,9 +260,9 @@ class Values(_Shown):
                 cells = f'<td colspan="3"><code>{texts[0]}</code></td>'
             concept, _, function = entry.functions[0].partition(".")
             link = f'<a href="{self.up}concepts/{concept}.html#{function}">'
-            made.append(f"<tr><td>{link}{html.escape(entry.what)}</a></td>{cells}</tr>")
+            made.append(f"<tr><td>{link}{html.escape(word(entry.what))}</a></td>{cells}</tr>")
             if entry.explanation:
-                why = mistakes.text(entry.explanation)
+                why = mistakes.text(word(entry.explanation))
                 made.append(f'<tr class="tp-why"><td colspan="4">{why}</td></tr>')
         return f"<tbody>{''.join(made)}</tbody>"
 
@@ -254,13 +275,19 @@ class ClaimsSummary(_Shown):
         rows = self.claim_rows().values()
         origins = Counter(claim.origin for claim in book.claims())
         wrong = sum(any(r["verdict"] == verdicts.ERRATUM for r in row) for row in rows)
-        return (
-            f"<p><strong>{len(rows)}</strong> numbers, shapes and behaviours of five tutorials, "
-            f"checked in three columns: <strong>{len(rows) - wrong}</strong> hold, "
-            f"<strong>{wrong}</strong> show {len(book.mistakes())} mistakes of the tutorials. "
-            f"Of them {origins['printed']} are printed there, {origins['stated']} said there in "
-            f"words, {origins['derived']} derived by us from the tutorials' programs and data.</p>"
+        said = word(
+            "<strong>{all}</strong> numbers, shapes and behaviours of five tutorials, "
+            "checked in three columns: <strong>{hold}</strong> hold, "
+            "<strong>{wrong}</strong> show {mistakes} mistakes of the tutorials. "
+            "Of them {printed} are printed there, {stated} said there in "
+            "words, {derived} derived by us from the tutorials' programs and data.",
+            all=len(rows),
+            hold=len(rows) - wrong,
+            wrong=wrong,
+            mistakes=len(book.mistakes()),
+            **origins,
         )
+        return f"<p>{said}</p>"
 
 
 # Agreement
@@ -287,27 +314,39 @@ class Agreement(_Shown):
             table.setdefault(key, {})[row["pair"], row["dtype"]] = row
         head = "".join(f'<th scope="col">{_pair(pair)}<br>{dtype}</th>' for pair, dtype in heads)
         body = "".join(
-            f"<tr><td>{'' if concept else _link(self.up, name)}{html.escape(quantity)}</td>"
-            f"<td>{unit}</td>" + "".join(_distance(cells.get(place)) for place in heads) + "</tr>"
+            f"<tr><td>{'' if concept else _link(self.up, name)}{html.escape(word(quantity))}</td>"
+            f"<td>{word(unit)}</td>"
+            + "".join(_distance(cells.get(place)) for place in heads)
+            + "</tr>"
             for (name, quantity, unit), cells in table.items()
         )
-        table_html = (
-            '<div class="tp-scroll tp-wide" tabindex="0" role="region" aria-label="Agreement">'
-            '<table class="tp-table"><thead><tr><th scope="col">Quantity</th>'
-            f'<th scope="col">Unit</th>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+        table_html = _scrolling(
+            word("Agreement"),
+            f'<table class="tp-table"><thead><tr><th scope="col">{word("Quantity")}</th>'
+            f'<th scope="col">{word("Unit")}</th>{head}</tr></thead>'
+            f"<tbody>{body}</tbody></table>",
         )
         if not concept:
             return table_html
-        units = "".join(f"<p>{UNITS[unit]}</p>" for unit in dict.fromkeys(r["unit"] for r in rows))
-        return _strip(rows) + fold("Each quantity, with its distance and bound", units + table_html)
+        units = "".join(
+            f"<p>{word(UNITS[unit])}</p>" for unit in dict.fromkeys(r["unit"] for r in rows)
+        )
+        return _strip(rows) + fold(
+            word("Each quantity, with its distance and bound"), units + table_html
+        )
 
 
 DTYPES = ("float32", "float64")
 UNITS: Mapping[str, str] = {
-    "ulp": "<em>ulp</em>: how many floating-point numbers lie between the two, element by element.",
-    "eps": "<em>eps</em>: the largest difference, beside the largest number of the array, in "
-    "multiples of the distance from 1 to the next number (1.2e-7 in float32, 2.2e-16 in float64).",
-    "absolute": "<em>absolute</em>: the largest difference.",
+    "ulp": later(
+        "<em>ulp</em>: how many floating-point numbers lie between the two, element by element."
+    ),
+    "eps": later(
+        "<em>eps</em>: the largest difference, beside the largest number of the array, in "
+        "multiples of the distance from 1 to the next number (1.2e-7 in float32, 2.2e-16 in "
+        "float64)."
+    ),
+    later("absolute"): later("<em>absolute</em>: the largest difference."),
 }
 
 
@@ -315,10 +354,15 @@ def _strip(rows: Sequence[Mapping[str, Any]]) -> str:
     """A dot for each comparison: filled where every bit is equal, hollow within the bound."""
     equal = sum(row["distance"] == 0 for row in rows)
     rest = len(rows) - equal
-    said = f"{equal} of {_counted(len(rows), 'comparison', 'comparisons')} equal in every bit"
-    said += (
-        f", {'the other' if rest == 1 else f'the other {rest}'} within the bound" if rest else ""
-    )
+    if rest == 0:
+        said = word("Comparisons equal in every bit: {equal} of {all}.", equal=equal, all=len(rows))
+    else:
+        said = word(
+            "Comparisons equal in every bit: {equal} of {all}; within the bound: {rest}.",
+            equal=equal,
+            all=len(rows),
+            rest=rest,
+        )
     strips = []
     for pair in dict.fromkeys(row["pair"] for row in rows):
         for dtype in DTYPES:
@@ -327,22 +371,20 @@ def _strip(rows: Sequence[Mapping[str, Any]]) -> str:
                 continue
             dots = "".join(
                 f'<span class="{"tp-equal" if r["distance"] == 0 else "tp-within"}" '
-                f'title="{html.escape(r["quantity"])}"></span>'
+                f'title="{html.escape(word(r["quantity"]))}"></span>'
                 for r in chosen
             )
             same = sum(r["distance"] == 0 for r in chosen)
-            label = f"{same} of {len(chosen)} equal in every bit"
+            label = word("{equal} of {all} equal in every bit", equal=same, all=len(chosen))
             strips.append(
                 f'<li>{_pair(pair)}, {dtype} <span class="tp-dots" role="img" '
                 f'aria-label="{label}">{dots}</span></li>'
             )
-    key = (
-        '<span class="tp-equal"></span> equal bits <span class="tp-within"></span> within the bound'
-        if rest
-        else '<span class="tp-equal"></span> equal bits'
-    )
+    key = f'<span class="tp-equal"></span> {word("equal bits")}'
+    if rest:
+        key += f' <span class="tp-within"></span> {word("within the bound")}'
     return (
-        f'<p>{said}.</p><ul class="tp-strips">{"".join(strips)}</ul>'
+        f'<p>{said}</p><ul class="tp-strips">{"".join(strips)}</ul>'
         f'<p class="tp-key" aria-hidden="true">{key}</p>'
     )
 
@@ -353,17 +395,17 @@ def _link(up: str, concept: str) -> str:
 
 def _pair(pair: str) -> str:
     first, second = (DISPLAY_NAMES[name] for name in pair.split("/"))
-    return f"{second} from {first}"
+    return word("{second} from {first}", second=second, first=first)
 
 
 def _distance(row: Mapping[str, Any] | None) -> str:
     if row is None:  # what is there in one dtype only
         return "<td></td>"
     if row["distance"] == 0:
-        return '<td class="tp-holds">equal</td>'
+        return f'<td class="tp-holds">{word("equal")}</td>'
     note = html.escape(row["note"])
     found, bound = (f"{x:.2g}" if x < 100 else f"{x:.0f}" for x in (row["distance"], row["bound"]))
-    return f'<td title="{note}">{found} ≤ {bound}</td>'
+    return f'<td title="{note}"{english()}>{found} ≤ {bound}</td>'
 
 
 class AgreementSummary(_Shown):
@@ -373,11 +415,20 @@ class AgreementSummary(_Shown):
         """One sentence."""
         rows = self.agreement_rows()
         equal = sum(row["distance"] == 0 for row in rows)
-        others = "" if equal == len(rows) else ", the others stay within their bounds"
-        return (
-            f'<p class="tp-number">The columns agree: <strong>{equal} of {len(rows)}</strong> '
-            f"comparisons are equal in every bit{others}.</p>"
+        said = (
+            word(
+                "The columns agree: <strong>{all}</strong> comparisons are equal in every bit.",
+                all=len(rows),
+            )
+            if equal == len(rows)
+            else word(
+                "The columns agree: <strong>{equal} of {all}</strong> comparisons are equal in "
+                "every bit, the others stay within their bounds.",
+                equal=equal,
+                all=len(rows),
+            )
         )
+        return f'<p class="tp-number">{said}</p>'
 
 
 class Digests(_Shown):
@@ -387,15 +438,15 @@ class Digests(_Shown):
         """A table, one row for each run."""
         head = "".join(f'<th scope="col">{DISPLAY_NAMES[column]}</th>' for column in COLUMNS)
         body = "".join(
-            f"<tr><td>{run['optimizer']}, {run['steps']} steps, batch {run['batch']}</td>"
+            f"<tr><td>{word('{optimizer}, {steps} steps, batch {batch}', **run)}</td>"
             + "".join(f'<td class="tp-holds"><code>{run[column]}</code></td>' for column in COLUMNS)
             + "</tr>"
             for run in self.found["digests"][""]
         )
-        return (
-            '<div class="tp-scroll tp-wide" tabindex="0" role="region" aria-label="Digests">'
-            f'<table class="tp-table"><thead><tr><th scope="col">Training run</th>{head}</tr>'
-            f"</thead><tbody>{body}</tbody></table></div>"
+        return _scrolling(
+            word("Digests"),
+            f'<table class="tp-table"><thead><tr><th scope="col">{word("Training run")}</th>{head}'
+            f"</tr></thead><tbody>{body}</tbody></table>",
         )
 
 
@@ -406,8 +457,9 @@ class Witness(_Shown):
         """The button, the data, and the script that computes."""
         text = json.dumps(self.found["witness"][""], separators=(",", ":")).replace("</", "<\\/")
         return (
-            '<div id="witness"><button type="button" class="tp-button">Train in this browser'
-            '</button> <output class="tp-witness" aria-live="polite"></output></div>'
+            '<div id="witness"><button type="button" class="tp-button">'
+            f"{word('Train in this browser')}</button> "
+            '<output class="tp-witness" aria-live="polite"></output></div>'
             f'<script type="application/json" id="witness-data">{text}</script>'
             f'<script defer src="{self.up}_static/witness.js"></script>'
         )
@@ -423,7 +475,7 @@ class Traps(_Shown):
         """A field to search in, and a section for each group and each entry: each has an anchor."""
         made: list[nodes.Node] = [
             raw(
-                '<p><label for="tp-find">Find</label> <input id="tp-find" type="search" '
+                f'<p><label for="tp-find">{word("Find")}</label> <input id="tp-find" type="search" '
                 'autocomplete="off"> <output id="tp-found" aria-live="polite"></output></p>'
                 f'<script defer src="{self.up}_static/traps.js"></script>'
             )
@@ -431,7 +483,7 @@ class Traps(_Shown):
         used = {trap.group for trap in traps.load()}
         for name, title in ((name, title) for name, title in traps.GROUPS.items() if name in used):
             group = nodes.section(ids=[f"group-{name}"], names=[f"group-{name}"])
-            group += nodes.title(title, title)
+            group += nodes.title("", word(title), translatable=False)
             group += self._entries(name)
             made.append(group)
         return made
@@ -440,16 +492,16 @@ class Traps(_Shown):
         made: list[nodes.Node] = []
         for trap in (trap for trap in traps.load() if trap.group == group):
             section = nodes.section(ids=[trap.id], names=[trap.id])
-            section += nodes.title(trap.title, trap.title)
+            section += nodes.title("", word(trap.title), translatable=False)
             links = ", ".join(
                 '<a href="{0}concepts/{1}.html#{2}"><code>{1}.{2}</code></a>'.format(
                     self.up, *place.split(".")
                 )
                 for place in trap.at
             )
-            where = f" Concerns {links}." if links else ""
+            where = f" {word('Concerns {links}.', links=links)}" if links else ""
             body = traps.table(trap, self.found["traps"][""][trap.id])
-            section += raw(f"<p>{mistakes.text(trap.why)}{where}</p>{body}")
+            section += raw(f"<p>{mistakes.text(word(trap.why))}{where}</p>{body}")
             made.append(section)
         return made
 
@@ -470,12 +522,13 @@ class Timing(_Shown):
         if not tasks:
             if (ROOT / "benchmarks" / f"bench_{self.argument}.py").is_file():
                 raise ExtensionError(f"{self.env.docname}: no timing of {self.argument!r}")
-            return "<p>It has no benchmark of its own.</p>"
+            return f"<p>{word('It has no benchmark of its own.')}</p>"
         links = (
-            f'<a href="{self.up}timing.html#{nodes.make_id(task)}">{html.escape(task)}</a>'
+            f'<a href="{self.up}timing.html#{nodes.make_id(task)}"{english()}>'
+            f"{html.escape(task)}</a>"
             for task in tasks
         )
-        return f"<p>Timed as: {', '.join(links)}.</p>"
+        return f"<p>{word('Timed as: {tasks}.', tasks=', '.join(links))}</p>"
 
 
 REPORT = ROOT / "benchmarks" / "results" / "report.md"
@@ -513,13 +566,13 @@ class Picture(_Shown):
                 f"{self.env.docname}: no picture {name!r}; there are {', '.join(sizes)}"
             )
         width, height = sizes[name]
-        alt = html.escape(self.options["alt"])
+        alt = html.escape(word(self.options["alt"]))
         images = "".join(
             f'<img class="only-{theme}" src="{self.up}{PICTURES}/{name}-{theme}.svg" alt="{alt}" '
             f'width="{width}" height="{height}" loading="lazy">'
             for theme in ("light", "dark")
         )
-        caption = mistakes.text(" ".join(self.content))
+        caption = mistakes.text(word(" ".join(self.content)))
         return f'<figure class="tp-figure">{images}<figcaption>{caption}</figcaption></figure>'
 
 

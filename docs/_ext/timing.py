@@ -15,6 +15,7 @@ from docutils import nodes
 from evidence import ROOT
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
+from words import word
 
 from triptych.timing import results
 from triptych.timing.answers import DTYPE, sentences
@@ -107,13 +108,13 @@ class Chart(_Computed):
             ],
         }
         words = {
-            "device": "Device",
-            "batch": "Rows in a batch",
-            "step": "a step",
-            "row": "a row",
-            "quartiles": "quartiles",
-            "fastest": "the fastest",
-            "times": "{} times the fastest",
+            "device": word("Device"),
+            "batch": word("Rows in a batch"),
+            "step": word("a step"),
+            "row": word("a row"),
+            "quartiles": word("quartiles"),
+            "fastest": word("the fastest"),
+            "times": word("{} times the fastest"),
         }
         data = json.dumps(told | {"words": words}).replace("<", "\\u003c")
         return (
@@ -129,9 +130,9 @@ class Steps(_Computed):
     def shown(self, found: Results) -> str:
         """A table."""
         rows = [row for row in timed(found) if row.side.threads == 1]
-        head = ["one step, one thread", *(f"batch {batch}" for batch in SHOWN)]
+        head = [word("one step, one thread"), *(word("batch {n}", n=batch) for batch in SHOWN)]
         lines = [[", ".join(label), *_cells(rows, label)] for label in _labels(rows)]
-        return table("Times", head, lines)
+        return table(word("Times"), head, lines)
 
 
 def _labels(rows: Sequence[Row]) -> list[Label]:
@@ -148,11 +149,11 @@ def _cells(rows: Sequence[Row], label: Label) -> Iterator[str]:
 
 
 def table(label: str, head: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
-    """HTML: the first column is what the others are about."""
+    """HTML: the first column is what the others are about, in English, as the report has it."""
     first, *others = (html.escape(text) for text in head)
     heads = "".join(f'<th scope="col" class="tp-right">{text}</th>' for text in others)
     body = "".join(
-        f'<tr><th scope="row">{html.escape(name)}</th>'
+        f'<tr><th scope="row" lang="en">{html.escape(name)}</th>'
         + "".join(f'<td class="tp-right">{html.escape(cell)}</td>' for cell in cells)
         + "</tr>"
         for name, *cells in lines
@@ -176,8 +177,8 @@ class Price(_Computed):
         for label in _labels(exact):
             here = {row.batch: row for row in exact if row.label == label}
             lines.append([", ".join(label), *(_price(here.get(batch)) for batch in batches)])
-        head = ["times the ordinary step", *(f"{batch} rows" for batch in batches)]
-        return table("Price", head, lines)
+        head = [word("times the ordinary step"), *(word("{n} rows", n=batch) for batch in batches)]
+        return table(word("Price"), head, lines)
 
 
 ORDINARY = {
@@ -213,7 +214,8 @@ class Workers(_Computed):
             here = {r.side.threads: r for r in rows if (r.batch, r.label) == (batch, label)}
             cells = [_on_workers(here.get(number)) for number in workers]
             lines.append([f"{', '.join(label)}, {batch} rows", *cells])
-        return table("Workers", ["a step", *(counted(n, "worker") for n in workers)], lines)
+        head = [word("a step"), *(word("workers: {n}", n=number) for number in workers)]
+        return table(word("Workers"), head, lines)
 
 
 def _on_workers(row: Row | None) -> str:

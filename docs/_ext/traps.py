@@ -20,6 +20,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from words import later, word
+
 from triptych import names
 from triptych.names import COLUMNS, DISPLAY_NAMES, FRAMEWORKS
 from triptych.source import parse
@@ -29,16 +31,16 @@ PAGE = FILE.with_name("traps.md")
 MARK = "# ->"
 """Stands between a line and its outcome."""
 GROUPS = {
-    "arrays": "Arrays",
-    "arithmetic": "Arithmetic",
-    "gradients": "Gradients",
-    "layers": "Layers",
-    "losses": "Losses",
-    "optimisers": "Optimisers",
-    "random": "Random numbers",
-    "timing": "Timing",
-    "others": "Others",
-    "agrees": "What agrees: no need to worry",
+    "arrays": later("Arrays"),
+    "arithmetic": later("Arithmetic"),
+    "gradients": later("Gradients"),
+    "layers": later("Layers"),
+    "losses": later("Losses"),
+    "optimisers": later("Optimisers"),
+    "random": later("Random numbers"),
+    "timing": later("Timing"),
+    "others": later("Others"),
+    "agrees": later("What agrees: no need to worry"),
 }
 """The parts of the page, in order; in the last one every framework gives the same."""
 
@@ -278,9 +280,10 @@ def note(traps: Sequence[Trap], up: str) -> str:
     if not traps:
         return ""
     links = ", ".join(
-        f'<a href="{up}traps.html#{trap.id}">{html.escape(trap.title)}</a>' for trap in traps
+        f'<a href="{up}traps.html#{trap.id}">{html.escape(word(trap.title))}</a>' for trap in traps
     )
-    return f'<p class="tp-trap"><strong>Same name, different function:</strong> {links}</p>'
+    label = word("Same name, different function:")
+    return f'<p class="tp-trap"><strong>{label}</strong> {links}</p>'
 
 
 def table(trap: Trap, outcomes: dict[str, list[tuple[str, str | None]]]) -> str:
@@ -293,7 +296,7 @@ def table(trap: Trap, outcomes: dict[str, list[tuple[str, str | None]]]) -> str:
             + "</li>"
             for line, outcome in outcomes.get(column, [])
         )
-        body = f"<ul>{items}</ul>" if items else "<p>nothing of the kind</p>"
+        body = f"<ul>{items}</ul>" if items else f"<p>{word('nothing of the kind')}</p>"
         cells.append(
             f'<div class="tp-trap-column" data-column="{column}">'
             f"<h3>{DISPLAY_NAMES[column]}</h3>{body}</div>"

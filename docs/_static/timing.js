@@ -50,7 +50,7 @@
       if (row.peer) item.classList.add("tp-peer");
       const length = `inline-size: ${(100 * row.seconds) / slowest}%`;
       item.append(
-        made("span", { class: "tp-bar-label" }, row.label),
+        made("span", { class: "tp-bar-label", lang: "en" }, row.label),
         made("span", { class: "tp-bar", style: length }),
         made("span", { class: "tp-bar-time" }, `${row.words}, ${ratio}`),
       );

@@ -3,6 +3,7 @@
 "use strict";
 
 (() => {
+  const say = globalThis.triptychSay;
   const field = document.getElementById("tp-find");
   const found = document.getElementById("tp-found");
   if (!field) return;
@@ -20,6 +21,8 @@
     for (const group of groups) {
       group.hidden = !group.querySelector(":scope > section:not([hidden])");
     }
-    found.textContent = words.length ? `${count} of ${entries.length}` : "";
+    found.textContent = words.length
+      ? say("{n} of {all}", { n: count, all: entries.length })
+      : "";
   });
 })();

@@ -3,6 +3,7 @@
 "use strict";
 
 (() => {
+  const say = globalThis.triptychSay;
   const page = document.documentElement;
   const tabs = [...document.querySelectorAll(".tp-tab")];
   const columns = [...document.querySelectorAll(".tp-col")];
@@ -74,9 +75,9 @@
     const said = button.textContent;
     try {
       await navigator.clipboard.writeText(text);
-      button.textContent = "Copied";
+      button.textContent = say("Copied");
     } catch {
-      button.textContent = "Not allowed";
+      button.textContent = say("Not allowed");
     }
     setTimeout(() => { button.textContent = said; }, 1500);
   }
@@ -106,8 +107,8 @@
     back.className = "tp-back";
     back.href = `#${step.id}`;
     back.textContent = "↑";
-    back.setAttribute("aria-label", `How ${name} is derived`);
-    back.title = `How ${name} is derived`;
+    back.title = say("How {name} is derived", { name });
+    back.setAttribute("aria-label", back.title);
     first.lastChild.before(back);
   }
   function join(target) {

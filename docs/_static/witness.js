@@ -6,6 +6,7 @@
 "use strict";
 
 (() => {
+  const say = globalThis.triptychSay;
   const BITS = 19, SCALE = 2 ** BITS, SMALLEST = 2 ** -126;
   const box = document.getElementById("witness");
   const { tables, runs, data } = JSON.parse(document.getElementById("witness-data").textContent);
@@ -157,13 +158,15 @@
 
   const button = box.querySelector("button"), said = box.querySelector("output");
   button.disabled = !globalThis.crypto?.subtle; // an old browser, or a page that came over plain http
-  if (button.disabled) said.textContent = "This browser has no SHA-256 for this page.";
+  if (button.disabled) said.textContent = say("This browser has no SHA-256 for this page.");
   button.addEventListener("click", async () => {
     const lines = [];
     for (const run of runs) {
       const found = await digest(...train(run));
-      const verdict = found === run.digest ? "the same as the columns'" : `the columns have ${run.digest}`;
-      lines.push(`${run.steps} steps of ${run.optimizer}: ${found}, ${verdict}`);
+      const verdict = found === run.digest
+        ? say("{steps} steps of {optimizer}: {found}, the same as the columns'", { ...run, found })
+        : say("{steps} steps of {optimizer}: {found}, the columns have {digest}", { ...run, found });
+      lines.push(verdict);
     }
     said.textContent = lines.join("\n");
   });

@@ -28,11 +28,13 @@ PAGES = [
     "agreement.html",
     "mistakes.html",
     "traps.html",
+    "glossary.html",
     *(f"api/{package}.html" for package in (*COLUMNS, "triptych")),
     "search.html",
     "genindex.html",
     "source/numpy_ref/gradients.html",
 ]
+JAPANESE = [f"ja/{name}" for name in PAGES]
 KILOBYTE = 1000
 
 # What reaches over the edge of the screen and stands in nothing that scrolls sideways.
@@ -51,6 +53,7 @@ Visit = Callable[..., Any]
 def test_every_page_is_listed_here(site: Path) -> None:
     """Whatever the site has is tested: the files' own pages are alike, one stands for all."""
     found = {str(path.relative_to(site)) for path in site.rglob("*.html")}
+    found = {name for name in found if not name.startswith("ja/")}
     assert {name for name in found if not name.startswith(("source/", "_static/"))} == {
         name for name in PAGES if not name.startswith("source/")
     } | (found & {"py-modindex.html"})
@@ -60,7 +63,7 @@ def test_every_page_is_listed_here(site: Path) -> None:
     assert {name for name in found if name.startswith("source/")} == sources
 
 
-@pytest.mark.parametrize("name", PAGES)
+@pytest.mark.parametrize("name", PAGES + JAPANESE)
 def test_loads_quietly_at_every_width(visit: Visit, name: str) -> None:
     """No error, no request to the outside (the fixture's part), nothing wider than the screen."""
     for width in (375, 768, 1440):
@@ -72,10 +75,13 @@ def test_loads_quietly_at_every_width(visit: Visit, name: str) -> None:
 
 @pytest.mark.parametrize(
     ("name", "theme"),
-    [(name, "light") for name in PAGES]
+    [(name, "light") for name in PAGES + JAPANESE]
     + [
         (name, "dark")
-        for name in ("index.html", "concepts/linear_layer.html", "traps.html", "mistakes.html")
+        for name in (
+            *("index.html", "concepts/linear_layer.html", "traps.html", "mistakes.html"),
+            *("ja/index.html", "ja/glossary.html"),
+        )
     ],
 )
 def test_axe_finds_nothing_serious(visit: Visit, name: str, theme: str) -> None:

@@ -2,6 +2,7 @@
 (() => {
   "use strict";
   const sim = (globalThis.triptychSim ??= {});
+  const say = globalThis.triptychSay;
 
   const WIDTH = 110;
   const HEIGHT = 68;
@@ -125,7 +126,9 @@
       const kind = op ? "op" : graph.backward.includes(name) ? "input" : "constant";
       const title = op
         ? `${sim.text.name(name)} = ${sim.rules[op.op].short ?? sim.operation(op)}`
-        : sim.text.name(name) + (kind === "constant" ? " (constant)" : "");
+        : kind === "constant"
+          ? say("{name} (constant)", { name: sim.text.name(name) })
+          : sim.text.name(name);
       const group = element("g", { class: `sim-node sim-${kind}`, "data-node": name });
       const value = element("text", { x, y: y + 5, class: "sim-value" });
       const grad = element("text", { x, y: y + 24, class: "sim-grad" });
@@ -243,13 +246,16 @@
     svg.setAttribute("viewBox", `0 0 ${width} ${height}`);
     svg.setAttribute(
       "aria-label",
-      `${name} by number of updates: ${losses.map((v) => sim.format(v)).join(", ") || "none yet"}`,
+      say("{name} by number of updates: {losses}", {
+        name,
+        losses: losses.map((v) => sim.format(v)).join(", ") || say("none yet"),
+      }),
     );
     const note = (content, ax, ay, anchor) =>
       element("text", { x: ax, y: ay, "text-anchor": anchor }, content);
     svg.replaceChildren(
       element("path", { class: "sim-axis", d: `M${pad},8V${height - pad}H${width - 8}` }),
-      note("updates", width - 8, height - 8, "end"),
+      note(say("updates"), width - 8, height - 8, "end"),
       ...finite.map(([i], at) =>
         at === 0 || at === finite.length - 1 ? note(String(i), x(i), height - 8, "middle") : "",
       ),

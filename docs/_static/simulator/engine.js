@@ -6,6 +6,7 @@
 (() => {
   "use strict";
   const sim = (globalThis.triptychSim ??= {});
+  const say = globalThis.triptychSay;
 
   const power = (a, n) => (n === 2 ? a * a : n > 2 ? power(a, n - 1) * a : n === 1 ? a : 1);
 
@@ -141,15 +142,16 @@
   sim.parse = (text, name, { positive = false, label = false } = {}) => {
     const typed = text.trim();
     const refuse = (expected) => {
-      throw new Error(`${name} must be ${expected}, got ${typed === "" ? "nothing" : typed}`);
+      const got = typed || say("nothing");
+      throw new Error(say("{name} must be {expected}, got {got}", { name, expected, got }));
     };
-    if (/^[+-]?\d+,\d+$/.test(typed)) refuse("a number with a point, not a comma");
-    if (/^[+-]?(inf|infinity|nan)$/i.test(typed)) refuse("finite");
-    if (!/^[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?$/i.test(typed)) refuse("a number");
+    if (/^[+-]?\d+,\d+$/.test(typed)) refuse(say("a number with a point, not a comma"));
+    if (/^[+-]?(inf|infinity|nan)$/i.test(typed)) refuse(say("finite"));
+    if (!/^[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?$/i.test(typed)) refuse(say("a number"));
     const value = Number(typed);
-    if (!Number.isFinite(value)) refuse("finite");
-    if (label && value !== 0 && value !== 1) refuse("a class, 0 or 1");
-    if (positive && !(value > 0)) refuse("a number above 0");
+    if (!Number.isFinite(value)) refuse(say("finite"));
+    if (label && value !== 0 && value !== 1) refuse(say("a class, 0 or 1"));
+    if (positive && !(value > 0)) refuse(say("a number above 0"));
     return value;
   };
 

@@ -2,6 +2,7 @@
 (() => {
   "use strict";
   const sim = globalThis.triptychSim;
+  const say = globalThis.triptychSay;
   const $ = (id) => document.getElementById(`sim-${id}`);
   const data = JSON.parse($("data").textContent);
   const graphs = data.graphs.map(sim.prepare);
@@ -65,7 +66,7 @@
     clearInterval(timer);
     timer = on ? setInterval(() => (step() ? render() : play(false)), PAUSE) : undefined;
     $("play").setAttribute("aria-pressed", String(on));
-    $("play").textContent = on ? "Pause" : "Play";
+    $("play").textContent = on ? say("Pause") : say("Play");
   };
 
   // --- inputs: a slider and a field for each, and a field for the learning rate (named "")
@@ -95,7 +96,7 @@
     };
     try {
       const rules = { positive: !name, label: isClass(name) };
-      const value = sim.parse(field(name).value, name || "learning rate", rules);
+      const value = sim.parse(field(name).value, name || say("learning rate"), rules);
       complain("");
       return value;
     } catch (error) {
@@ -116,14 +117,15 @@
 
   const row = (name) => {
     const constant = name && !state.graph.tracked.includes(name);
-    const note = isClass(name) ? "class" : constant ? "constant" : "";
+    const note = isClass(name) ? say("class") : constant ? say("constant") : "";
+    const sliderLabel = say("{name}, slider", { name });
     const [min, max, by] = isClass(name) ? [0, 1, 1] : [-RANGE, RANGE, 0.05];
     return `<div class="sim-row">
-      <label for="sim-field-${name}">${name ? sim.math(sim.mathml.name(name)) : "rate"}
+      <label for="sim-field-${name}">${name ? sim.math(sim.mathml.name(name)) : say("rate")}
         <span class="sim-note">${note}</span></label>
-      <input type="range" id="sim-slider-${name}" aria-label="${name}, slider"
+      <input type="range" id="sim-slider-${name}" aria-label="${sliderLabel}"
         min="${min}" max="${max}" step="${by}" ${name ? "" : "hidden"}>
-      <input type="text" id="sim-field-${name}" aria-label="${name || "learning rate"}"
+      <input type="text" id="sim-field-${name}" aria-label="${name || say("learning rate")}"
         inputmode="decimal" autocomplete="off" spellcheck="false" aria-describedby="sim-why-${name}">
       <p class="sim-why" id="sim-why-${name}"></p></div>`;
   };

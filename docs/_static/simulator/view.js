@@ -2,6 +2,7 @@
 (() => {
   "use strict";
   const sim = globalThis.triptychSim;
+  const say = globalThis.triptychSay;
   const $ = (id) => document.getElementById(`sim-${id}`);
   const { text, mathml } = sim;
   const narrow = matchMedia("(max-width: 700px)");
@@ -23,8 +24,13 @@
     drawing.show({ ...now, step: now.at });
     drawing.svg.setAttribute(
       "aria-label",
-      `${graph.title}. Computed: ${now.known.size - graph.inputs.length} of ${graph.nodes.length} values, ` +
-        `${now.derived.size} of ${graph.backward.length} derivatives.`,
+      say("{title}. Computed: {known} of {values} values, {derived} of {all} derivatives.", {
+        title: graph.title,
+        known: now.known.size - graph.inputs.length,
+        values: graph.nodes.length,
+        derived: now.derived.size,
+        all: graph.backward.length,
+      }),
     );
     follow(now.at);
     formulas(state, now, updated);
@@ -36,7 +42,11 @@
       : sentence(state, now, output);
     $("say").dataset.phase = wrong.size ? "wrong" : (now.at?.phase ?? "start");
     $("where").textContent =
-      `round ${state.past.length + 1} · step ${done} of ${graph.steps.length}`;
+      say("round {round} · step {done} of {steps}", {
+        round: state.past.length + 1,
+        done,
+        steps: graph.steps.length,
+      });
     $("back").disabled = done === 0 && state.past.length === 0;
     for (const id of ["step", "play", "update"]) $(id).disabled = wrong.size > 0;
   };
@@ -69,7 +79,7 @@
             sim.term(before.grads[name], w),
             w.op("=") + w.number(inputs[name]),
           ]
-        : [w.name(name), w.word("rate"), w.d(graph.output, name), ""];
+        : [w.name(name), w.word(say("rate")), w.d(graph.output, name), ""];
       return w.name(name) + w.op("←") + old + w.op("−") + rate + w.op("·") + slope + after;
     });
   };
@@ -78,23 +88,31 @@
     const { graph } = state;
     if (!now.at) {
       const inputs = graph.inputs.map((n) => `${text.name(n)} = ${sim.format(state.inputs[n])}`);
-      return `Start: ${inputs.join(", ")}. Step forward to compute the nodes.`;
+      return say("Start: {inputs}. Step forward to compute the nodes.", {
+        inputs: inputs.join(", "),
+      });
     }
     const { phase, name } = now.at;
     if (phase === "update") {
       const all = changes(state, text);
-      const few = all.slice(0, 3).join("; ") + (all.length > 3 ? "; and so on" : "");
-      return `Update, each less rate times derivative: ${few}. Step forward to see the new ${output}.`;
+      const few = all.slice(0, 3).join("; ");
+      const changed = all.length > 3 ? say("{changes}; and so on", { changes: few }) : few;
+      return say(
+        "Update, each less rate times derivative: {changed}. Step forward to see the new {output}.",
+        { changed, output },
+      );
     }
     if (phase === "forward") {
       const node = graph.nodes.find((n) => n.name === name);
-      return `Forward: ${sim.forwardFormula(node, now.values)}.`;
+      return say("Forward: {formula}.", { formula: sim.forwardFormula(node, now.values) });
     }
     const paths = now.paths[name];
-    const said = `Backward: ${sim.backwardFormula(graph, name, paths, now.grads)}`;
-    if (!paths.length) return `${said}: the output by itself.`;
-    const sum = paths.length > 1 ? `, the sum over ${paths.length} paths` : "";
-    return `${said}${sum}, where ${paths.map((p) => sim.localFormula(graph, name, p)).join(", ")}.`;
+    const formula = sim.backwardFormula(graph, name, paths, now.grads);
+    if (!paths.length) return say("Backward: {formula}: the output by itself.", { formula });
+    const where = paths.map((p) => sim.localFormula(graph, name, p)).join(", ");
+    if (paths.length === 1) return say("Backward: {formula}, where {where}.", { formula, where });
+    const n = paths.length;
+    return say("Backward: {formula}, the sum over {n} paths, where {where}.", { formula, n, where });
   };
 
   const formulas = (state, now, updated) => {
@@ -114,7 +132,11 @@
       return row(formula, reached, is("backward", name));
     });
     const update = changes(state, mathml).map((formula) => row(formula, updated, updated));
-    const lists = { Forward: forward, Backward: backward, Update: update };
+    const lists = {
+      [say("Forward")]: forward,
+      [say("Backward")]: backward,
+      [say("Update")]: update,
+    };
     $("formulas").innerHTML = Object.entries(lists)
       .map(
         ([title, rows]) =>
@@ -169,7 +191,11 @@
       const cells = Object.keys(columns).map(
         (column) => `<td>${sim.full(graph.returned[column][kind][name])}</td>`,
       );
-      const own = moved ? "inputs changed" : reached ? sim.full(value) : "not yet computed";
+      const own = moved
+        ? say("inputs changed")
+        : reached
+          ? sim.full(value)
+          : say("not yet computed");
       const muted = moved || !reached ? ' class="tp-muted"' : "";
       return (
         `<tr data-${kind}="${name}"><th scope="row">${sim.math(title)}</th>` +
@@ -184,7 +210,7 @@
         .filter((n) => n in first.grads)
         .map((n) => row("grads", n, mathml.d(graph.output, n), now.derived.has(n), now.grads[n])),
     ];
-    const heads = [...Object.values(columns), "this page"].map((t) => `<th scope="col">${t}</th>`);
+    const heads = [...Object.values(columns), say("this page")].map((t) => `<th scope="col">${t}</th>`);
     $("returned").innerHTML =
       `<thead><tr><td></td>${heads.join("")}</tr></thead><tbody>${rows.join("")}</tbody>`;
   };
@@ -194,10 +220,14 @@
     if (now.known.has(graph.output)) losses.push(now.values[graph.output]);
     sim.plot($("plot"), losses, output);
     const [first, last] = [losses[0], losses.at(-1)];
+    const from = { output, first: sim.format(first), last: sim.format(last) };
     $("plot-title").textContent =
-      losses.length > 1
-        ? `${output} ${last < first ? "falls" : "goes"} from ${sim.format(first)} to ${sim.format(last)}` +
-          (last > first && past.length > 1 ? ": the rate is too large" : "")
-        : `${output} after each update`;
+      losses.length < 2
+        ? say("{output} after each update", { output })
+        : last < first
+          ? say("{output} falls from {first} to {last}", from)
+          : last > first && past.length > 1
+            ? say("{output} goes from {first} to {last}: the rate is too large", from)
+            : say("{output} goes from {first} to {last}", from);
   };
 })();

@@ -1,0 +1,110 @@
+"""The pages in Japanese: the same pages, one click apart, and nothing forgotten."""
+
+import html.parser
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from .test_pages import JAPANESE
+
+Visit = Callable[..., Any]
+
+
+class Head(html.parser.HTMLParser):
+    """The language of a page, and its links to another one."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.lang: str | None = None
+        self.alternate: list[tuple[str | None, str | None]] = []
+        self.switch: list[tuple[str | None, str | None]] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        given = dict(attrs)
+        if tag == "html":
+            self.lang = given["lang"]
+        elif given.get("rel") == "alternate":
+            self.alternate.append((given["hreflang"], given["href"]))
+        elif "tp-language" in (given.get("class") or "").split():
+            assert given["lang"] == given["hreflang"]
+            self.switch.append((given["hreflang"], given["href"]))
+
+
+def test_every_page_leads_to_itself_in_the_other_language(site: Path) -> None:
+    pages = {path.relative_to(site).as_posix(): path for path in site.rglob("*.html")}
+    pages.pop("py-modindex.html", None)  # made of the reference, which is English
+    english = {name for name in pages if not name.startswith("ja/")}
+    assert {name.removeprefix("ja/") for name in pages.keys() - english} == english
+    assert len(english) > 100
+    for name, path in pages.items():
+        head = Head(path.read_text("utf-8"))
+        own, other = ("en", "ja") if name in english else ("ja", "en")
+        target = site / (f"ja/{name}" if own == "en" else name.removeprefix("ja/"))
+        assert head.lang == own, name
+        assert [code for code, _ in head.switch] == [other], name
+        assert head.alternate == head.switch, name
+        assert (path.parent / str(head.switch[0][1])).resolve() == target.resolve(), name
+
+
+@pytest.mark.parametrize("width", [375, 1440])
+def test_there_and_back(visit: Visit, site: Path, width: int) -> None:
+    page = visit("concepts/gradients.html", width)
+    page.get_by_role("link", name="日本語").click()
+    assert page.url == f"file://{site}/ja/concepts/gradients.html"
+    page.get_by_role("link", name="English").click()
+    assert page.url == f"file://{site}/concepts/gradients.html"
+
+
+# Six words of English in a row, where nothing says that they are English.
+ENGLISH = """() => {
+    const texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+    const found = [];
+    while (texts.nextNode()) {
+        const text = texts.currentNode.data.replace(/"[^"]*"/g, ""); // titles are quoted
+        const around = texts.currentNode.parentElement;
+        if (around.closest('[lang="en"], code, pre, samp, script, style, math, svg')) continue;
+        if (/([A-Za-z,]{2,} ){5}[A-Za-z]{2,}/.test(text)) found.push(text);
+    }
+    for (const one of document.querySelectorAll("[aria-label], [title], [alt]")) {
+        if (one.closest('[lang="en"]')) continue;
+        for (const name of ["aria-label", "title", "alt"]) {
+            const text = one.getAttribute(name) ?? "";
+            if (/([A-Za-z,]{2,} ){3}[A-Za-z]{2,}/.test(text)) found.push(`${name}: ${text}`);
+        }
+    }
+    return found;
+}"""
+
+
+@pytest.mark.parametrize("name", JAPANESE)
+def test_no_english_is_left(visit: Visit, name: str) -> None:
+    assert visit(name).evaluate(ENGLISH) == []
+
+
+@pytest.mark.parametrize(
+    ("words", "place"),
+    [("計算グラフ", "reading"), ("連鎖律", "gradients"), ("softmax", "classifier")],
+)
+def test_the_search_finds_japanese(visit: Visit, site: Path, words: str, place: str) -> None:
+    """A word that the text has within a longer one, too: Japanese has no spaces."""
+    page = visit(f"ja/search.html?q={words}")
+    page.wait_for_selector("#search-results li a")
+    found = page.locator("#search-results li a").evaluate_all("all => all.map((a) => a.href)")
+    assert any(place in url for url in found), found
+    assert all(url.startswith(f"file://{site}/ja/") for url in found)
+
+
+def test_the_scripts_speak_japanese(visit: Visit) -> None:
+    page = visit("ja/simulator.html")
+    page.locator("#sim-step").click()
+    assert page.inner_text("#sim-say").startswith("順伝播")
+    assert re.search(r"1 周目 · \d+ ステップ中 1", page.inner_text("#sim-where"))
+    page.locator("input[type=text]").first.fill("1,5")
+    assert "コンマではなく小数点" in page.inner_text("#sim-say")
+    page = visit("ja/concepts/gradients.html")
+    page.locator(".tp-run .tp-copy").click()
+    page.wait_for_selector(".tp-copy >> text=コピーしました")
