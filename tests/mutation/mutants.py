@@ -15,7 +15,8 @@ imported and tested in a fork of that process, so that nothing compiled or bound
 there, and nothing on disk changes. mutmut and cosmic-ray start a process for each mutant, and
 importing three frameworks takes ten times as long as the tests; nor have they our mistakes.
 
-The tests are those of the mutant's concept, tests/columns/test_<concept>.py, that pass without it:
+The tests are those of the mutant's concept, tests/columns/test_<concept>.py, that pass without it
+(for a rate that is kept from the first call, those of test_rates.py as well):
 first those that call its function or one that leads to it, the quickest first.
 """
 
@@ -227,10 +228,11 @@ class Mutant(NamedTuple):
         return self.path.split("/")[0]
 
     @property
-    def test_file(self) -> str:
-        """The file in tests/columns where the tests of its concept stand, without the ending."""
+    def test_files(self) -> dict[str, str]:
+        """The files in tests/columns with its tests, without the ending: words of their names."""
         concept = Path(self.path).stem
-        return f"test_{'mechanics' if concept == 'recording' else concept}"
+        files = {f"test_{'mechanics' if concept == 'recording' else concept}": ""}
+        return files | ({"test_rates": f"-{concept}."} if self.kind == "stale capture" else {})
 
 
 def concept_files(root: Path) -> list[str]:
@@ -499,8 +501,9 @@ class Hunt:
         others = [column for column in COLUMNS if column != mutant.column]
         order = {
             test: (not record.touched & reach, record.seconds)
-            for test, record in self.records[mutant.test_file].items()
-            if record.passed and not any(column in test for column in others)
+            for file, words in mutant.test_files.items()
+            for test, record in self.records[file].items()
+            if words in test and record.passed and not any(column in test for column in others)
         }
         return sorted(order, key=order.__getitem__)
 
@@ -565,7 +568,8 @@ def hunt(root: Path, targets: Sequence[Mutant], jobs: int) -> dict[str, str]:
         for module in WARMED[column]:
             with contextlib.suppress(ImportError):
                 importlib.import_module(module)
-    files = sorted({f"tests/columns/{mutant.test_file}.py" for mutant in targets})
+    names = sorted({file for mutant in targets for file in mutant.test_files})
+    files = [f"tests/columns/{name}.py" for name in names]
     with tempfile.TemporaryDirectory(prefix="mutants.") as home:
         plugin = Hunt(targets, jobs, Path(home), sys.stdout)
         # what pytest and the tests print is for the log alone
