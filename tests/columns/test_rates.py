@@ -57,6 +57,7 @@ def functions() -> list[Any]:
     ]
 
 
+@pytest.mark.slow_in("jax_impl")
 @pytest.mark.slow_in("torch_impl", "execution.compiled_network")
 @pytest.mark.slow_in("torch_impl", "execution.compiled_step")
 @pytest.mark.slow_in("torch_impl", "execution.compiled_loop")
