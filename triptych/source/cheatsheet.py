@@ -422,15 +422,15 @@ def _expressions(tree: ast.AST) -> defaultdict[int, list[ast.AST]]:
 def _same_place(
     a: Any, b: Any, ours: Mapping[str, str], theirs: Mapping[str, str]
 ) -> Iterator[tuple[str, str]]:
-    """The names at the same place of two pieces of code; `x.sum()` is taken for `sum(x)`."""
+    """The names at the same place of two pieces of code."""
     if isinstance(a, list) and isinstance(b, list):
         for x, y in zip(a, b, strict=True) if len(a) == len(b) else ():
             yield from _same_place(x, y, ours, theirs)
     elif isinstance(a, ast.Call) and isinstance(b, ast.Call):
-        name, arguments = _call(a, ours)
-        other, others = _call(b, theirs)
+        name, other = _name(a.func, ours), _name(b.func, theirs)
         if name and other:
             yield name, other
+        arguments, others = ([*c.args, *(word.value for word in c.keywords)] for c in (a, b))
         for x, y in zip(arguments, others, strict=False):
             yield from _same_place(x, y, ours, theirs)
     elif isinstance(a, ast.AST) and type(a) is type(b):
@@ -440,11 +440,3 @@ def _same_place(
         else:
             for field in a._fields:
                 yield from _same_place(getattr(a, field), getattr(b, field), ours, theirs)
-
-
-def _call(node: ast.Call, known: Mapping[str, str]) -> tuple[str, list[ast.expr]]:
-    name = _name(node.func, known)
-    arguments = [*node.args, *(keyword.value for keyword in node.keywords)]
-    if name.startswith(".") and isinstance(node.func, ast.Attribute):
-        arguments.insert(0, node.func.value)
-    return name, arguments
