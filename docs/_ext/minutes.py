@@ -3,13 +3,16 @@
 `{minutes}` followed by a page in backticks stands for the minutes of that page, and `{minutes}`
 followed by `all` for the sum of those in its section. The speed is the mean of 190 studies of
 adults who read English that is no fiction, silently (Brysbaert, 2019, Journal of Memory and
-Language 109). What is folded is not counted, and of the three columns one.
+Language 109). What is folded is not counted, and of the three columns one. A Japanese page counts
+as many words as it stands for in English, by the letters that the translations take for a word.
 """
 
 import re
+from functools import cache
 from html.parser import HTMLParser
 from typing import Any
 
+import words as catalogs
 from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.environment import BuildEnvironment
@@ -67,18 +70,39 @@ def _around(node: nodes.Node) -> Any:
 def _of(env: BuildEnvironment, page: str, name: str) -> int:
     if name not in env.found_docs:
         raise ExtensionError(f"{page}: minutes: no page {name!r}")
-    return max(1, round(words(env.get_doctree(name)) / SPEED))
+    return max(1, round(words(env.get_doctree(name), env.config.language) / SPEED))
 
 
-def words(document: nodes.Node) -> int:
-    """How many words of a page a reader has before them."""
+def words(document: nodes.Node, language: str = "en") -> float:
+    """How many words of a page a reader has before them, in English."""
     found = document.findall(lambda n: isinstance(n, nodes.Text | nodes.raw))
     text = " ".join(
         _seen(node.astext()) if isinstance(node, nodes.raw) else node.astext()
         for node in found
         if not isinstance(node.parent, nodes.raw)
     )
-    return len(re.findall(r"\w+(?:[.'-]\w+)*", text))
+    return count(text) if language == "en" else in_english(text, language)
+
+
+JAPANESE = re.compile("[\u3041-\u30ff\u3005\u4e00-\u9fff]")
+
+
+def count(text: str) -> int:
+    """The words of a text; of a Japanese one those in Latin letters."""
+    return len(re.findall(r"\w+(?:[.'-]\w+)*", JAPANESE.sub(" ", text)))
+
+
+def in_english(text: str, language: str) -> float:
+    """The words of a translated text in English."""
+    return count(text) + len(JAPANESE.findall(text)) / letters(language)
+
+
+@cache
+def letters(language: str) -> float:
+    """How many Japanese letters stand for a word, in the translations of all that is no page."""
+    texts = {english: said for english, said in catalogs.read(language, "words").items() if said}
+    translated = sum(count(english) - count(said) for english, said in texts.items())
+    return sum(len(JAPANESE.findall(said)) for said in texts.values()) / translated
 
 
 def _seen(html: str) -> str:

@@ -48,3 +48,14 @@ def test_what_is_counted(minutes: Any) -> None:
     page = nodes.section("", nodes.paragraph(text="Eight-nine ten."), nodes.raw("", html))
     assert minutes.words(page) == 7 + 2
     assert minutes.words(nodes.section("", nodes.raw("", "<p>un<br>closed <div>word"))) == 3
+
+
+def test_a_japanese_page_takes_as_long_as_the_english_one(minutes: Any) -> None:
+    """Of the pages' own messages; the letters of a word are counted in other ones."""
+    words: Any = importlib.import_module("words")
+    for page in ("mistakes", "port", "testing"):
+        said = {english: text for english, text in words.read("ja", page).items() if text}
+        english = sum(map(minutes.count, said))
+        japanese = sum(minutes.in_english(text, "ja") for text in said.values())
+        assert english > 300
+        assert abs(japanese / english - 1) < 0.2, page
