@@ -12,6 +12,7 @@ from columns import raw, root
 from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
+from words import word
 
 from triptych.names import BOUNDARY, COLUMNS, DISPLAY_NAMES
 from triptych.source import cheatsheet, parse
@@ -43,19 +44,20 @@ class CheatSheet(SphinxDirective):
             subject: re.sub(r"\W+", "-", subject.lower())
             for subject in dict.fromkeys(row.subject for row in rows)
         }
-        links = "".join(f'<li><a href="#{name}">{s}</a></li>' for s, name in subjects.items())
+        links = "".join(f'<li><a href="#{name}">{word(s)}</a></li>' for s, name in subjects.items())
         made: list[nodes.Node] = [
             raw(
-                '<p class="tp-screen"><label for="tp-find">Find</label> <input id="tp-find" '
+                f'<p class="tp-screen"><label for="tp-find">{word("Find")}</label> '
+                '<input id="tp-find" '
                 'type="search" autocomplete="off" placeholder="jnp.take"> '
                 '<output id="tp-found" aria-live="polite"></output></p>'
-                f'<nav class="tp-contents" aria-label="Subjects"><ul>{links}</ul></nav>'
+                f'<nav class="tp-contents" aria-label="{word("Subjects")}"><ul>{links}</ul></nav>'
                 f'<script defer src="{up}_static/cheatsheet.js"></script>'
             )
         ]
         for subject, name in subjects.items():
             section = nodes.section(ids=[name], names=[name])
-            section += nodes.title(subject, subject)
+            section += nodes.title("", word(subject), translatable=False)
             section += raw(table([row for row in rows if row.subject == subject], up))
             made.append(section)
         return made
@@ -72,8 +74,10 @@ def table(rows: list[Row], up: str) -> str:
         for row in rows
     )
     return (
-        f'<table class="tp-table tp-cheat tp-wide"><thead><tr>{head}<th scope="col">Trap</th>'
-        f'<th scope="col" class="tp-screen">Used in</th></tr></thead><tbody>{body}</tbody></table>'
+        f'<table class="tp-table tp-cheat tp-wide"><thead><tr>{head}'
+        f'<th scope="col">{word("Trap")}</th>'
+        f'<th scope="col" class="tp-screen">{word("Used in")}</th></tr></thead>'
+        f"<tbody>{body}</tbody></table>"
     )
 
 
@@ -85,8 +89,8 @@ def _cell(names: tuple[str, ...]) -> str:
 
 def _signs(row: Row, up: str) -> str:
     return " ".join(
-        f'<a href="{up}traps.html#{trap.id}" title="{html.escape(trap.title)}" '
-        f'aria-label="{html.escape(trap.title)}">≠</a>'
+        f'<a href="{up}traps.html#{trap.id}" title="{html.escape(word(trap.title))}" '
+        f'aria-label="{html.escape(word(trap.title))}">≠</a>'
         for trap, rows in _traps()
         if row in rows
     )

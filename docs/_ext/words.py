@@ -10,6 +10,7 @@ import ast
 import json
 import re
 import sys
+import tomllib
 from collections.abc import Callable, Iterable, Iterator
 from functools import cache
 from pathlib import Path
@@ -70,7 +71,6 @@ def texts() -> Iterator[tuple[str, str]]:
     """Every text that `word` may be asked for, behind the file that it stands in."""
     for path in sorted((ROOT / "docs").rglob("*.py")):
         yield from _calls(path, word=0, later=0)
-    yield from _calls(ROOT / "triptych" / "agreement" / "exhibits.py", Exhibit=1)
     scripts = (ROOT / "docs" / "_static").rglob("*.js")
     for path in sorted([*scripts, *(ROOT / "docs" / "_templates").rglob("*.html")]):
         calls = r'(?<![.\w])(?:say|word)\(\s*("(?:[^"\\]|\\.)*")'
@@ -80,10 +80,16 @@ def texts() -> Iterator[tuple[str, str]]:
         page = path.read_text("utf-8")
         for text in (*_directives(page), *(text for _, text, _ in re.findall(IN_FORMULA, page))):
             yield _name(path), text
+    yield from _data()
+
+
+def _data() -> Iterator[tuple[str, str]]:
+    """The texts of the TOML files and of the glue that the pages show."""
     from triptych.claims import book
     from triptych.data import DOCUMENTS
     from triptych.source import differences
 
+    yield from _calls(ROOT / "triptych" / "agreement" / "exhibits.py", Exhibit=1)
     yield from (("triptych/data.py", title) for title in DOCUMENTS.values())
     yield from (("triptych/claims/book.py", origin) for origin in book.ORIGINS.values())
     for entry in book.entries():
@@ -91,6 +97,9 @@ def texts() -> Iterator[tuple[str, str]]:
             yield "triptych/claims/claims.toml", text
     for difference in differences.differences():
         yield "triptych/source/differences.toml", difference.why
+
+    for subject in tomllib.loads((ROOT / "triptych/source/cheatsheet.toml").read_text("utf-8")):
+        yield "triptych/source/cheatsheet.toml", subject
 
     import traps
 

@@ -3,6 +3,7 @@
 "use strict";
 
 (() => {
+  const say = globalThis.triptychSay;
   const field = document.getElementById("tp-find");
   const found = document.getElementById("tp-found");
   if (!field) return;
@@ -32,7 +33,7 @@
       section.hidden = false;
       count += 1;
     }
-    found.textContent = words.length ? `${count} of ${rows.length}` : "";
+    found.textContent = words.length ? say("{n} of {all}", { n: count, all: rows.length }) : "";
   };
 
   field.value = new URLSearchParams(location.search).get("q") ?? "";
