@@ -120,8 +120,8 @@ browser: $(BROWSER_INSTALLED) docs ## build the pages and test them in Chromium,
 	$(BIN)/python -m pytest -m browser tests/browser $(PYTEST_ARGS)
 
 lint: $(DOCS_INSTALLED) ## check style, format, the direction of imports, types
-	$(BIN)/ruff check $(SOURCES) docs conftest.py
-	$(BIN)/ruff format --check $(SOURCES) docs conftest.py
+	$(BIN)/ruff check $(SOURCES) docs exercises conftest.py
+	$(BIN)/ruff format --check $(SOURCES) docs exercises conftest.py
 	$(BIN)/lint-imports
 	$(BIN)/mypy $(SOURCES) docs
 

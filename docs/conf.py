@@ -27,6 +27,8 @@ extensions = [
     "translation",
     "evidence",
     "columns",
+    "notebooks",
+    "solutions",
     "tables",
     "timing",
     "reference",

@@ -11,7 +11,9 @@ import html
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import notebooks
 import said
+import solutions
 import traps
 from docutils import nodes
 from docutils.parsers.rst import directives
@@ -65,7 +67,7 @@ class Columns(SphinxDirective):
             return [raw(section_html(part, modules, up))]
         parts = parse.sections(modules)
         common, own = said.paragraphs([module.docstring for module in modules])
-        top = said.prose(common) + _notes(own) + _run(modules[0].concept)
+        top = said.prose(common) + _notes(own) + _run(modules[0].concept, up)
         top += f"<p>{word(HELP)}</p>"
         made: list[nodes.Node] = [raw(top + _contents(parts) + _bar())]
         for part in parts:
@@ -129,16 +131,30 @@ def _notes(own: Sequence[Sequence[str]]) -> str:
     return f'<div class="tp-notes" role="group" aria-label="{label}">{notes}</div>'
 
 
-def _run(concept: str) -> str:
-    """The command that runs the concept, ready to be copied."""
+def _run(concept: str, up: str) -> str:
+    """The command that runs the concept, ready to be copied, and its notebooks."""
     command = f"triptych run {concept}"
     copy = (
         f'<button type="button" class="tp-copy" data-code="{command}" '
         f'aria-label="{word("Copy {what}", what=command)}">{word("Copy")}</button>'
     )
-    return (
-        f'<div class="tp-run"><strong>{word("Run it")}</strong> <code>{command}</code>{copy}</div>'
+    chosen = [(word("all three"), COLUMNS), *((DISPLAY_NAMES[c], (c,)) for c in COLUMNS)]
+    links = ", ".join(
+        f'<a href="{up}{notebooks.FOLDER}/{notebooks.name(concept, columns)}" download>{title}</a>'
+        for title, columns in chosen
     )
+    return (
+        f'<div class="tp-run"><strong>{word("Run it")}</strong> <code>{command}</code>{copy}'
+        f"<span>{word('or edit it in a notebook:')} {links}</span>{_exercises(concept, up)}</div>"
+    )
+
+
+def _exercises(concept: str, up: str) -> str:
+    """Links to the exercises on the concept, if there are any."""
+    links = ", ".join(
+        f'<a href="{up}exercises.html#{e.name}">{e.name}</a>' for e in solutions.of(concept)
+    )
+    return f"<span>{word('or try an exercise:')} {links}</span>" if links else ""
 
 
 def _contents(parts: Sequence[Section]) -> str:

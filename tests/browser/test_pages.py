@@ -22,6 +22,7 @@ PAGES = [
     "simulator.html",
     "reading.html",
     "cheatsheet.html",
+    "exercises.html",
     "testing.html",
     "port.html",
     "timing.html",
@@ -302,6 +303,31 @@ def test_the_command_can_be_copied(visit: Visit) -> None:
     page.get_by_role("button", name="Copy triptych run gradients").click()
     page.wait_for_function("navigator.clipboard.readText().then((text) => text.length > 0)")
     assert page.evaluate("navigator.clipboard.readText()") == "triptych run gradients\n"
+
+
+@pytest.mark.parametrize("name", CONCEPT_PAGES)
+def test_a_page_hands_out_its_notebooks(visit: Visit, site: Path, name: str) -> None:
+    nbformat = importlib.import_module("nbformat")
+    links = visit(name).locator(".tp-run a[download]")
+    concept = Path(name).stem
+    expected = [f"{concept}{which}.ipynb" for which in ("", "-numpy", "-torch", "-jax")]
+    assert links.count() == len(expected)
+    for link, file in zip(links.all(), expected, strict=True):
+        assert link.get_attribute("href") == f"../notebooks/{file}"
+        nbformat.validate(nbformat.read(site / "notebooks" / file, as_version=4))
+
+
+def test_an_exercise_folds_its_hint_and_its_solution(visit: Visit) -> None:
+    page = visit("concepts/linear_regression.html")
+    page.locator(".tp-run").get_by_role("link", name="line_backward").click()
+    exercise = page.locator("section#line_backward")
+    assert exercise.locator("pre:visible").count() == 1
+    assert "d_w = ...  # your line" in exercise.locator("pre:visible").inner_text()
+    exercise.get_by_text("Solution", exact=True).click()
+    solved = exercise.locator("details[open] pre")
+    assert solved.locator(".hll").all_inner_texts() == ["    d_w = np.sum(d_y * x)  # ()\n"]
+    exercise.get_by_text("Hint", exact=True).click()
+    assert "w stands in the error of every point" in exercise.inner_text()
 
 
 def test_marks_say_which_lines_differ(visit: Visit) -> None:

@@ -26,7 +26,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 ROOT = Path(__file__).resolve().parents[2]
-COPIED = ("numpy_ref", "torch_impl", "jax_impl", "triptych", "benchmarks", "tests", "docs")
+COPIED = (
+    *("numpy_ref", "torch_impl", "jax_impl", "triptych"),
+    *("benchmarks", "tests", "docs", "exercises"),
+)
 LIMIT = 600
 """Seconds for the tests of one mistake: what takes longer is endless."""
 

@@ -8,7 +8,7 @@ in other orders, absolute distances for trained parameters.
 
 import itertools
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -594,7 +594,10 @@ EXHIBITS = (
 
 
 def agreement(
-    dtypes: Iterable[str] = DTYPES, device: str = "cpu", concept: str | None = None
+    dtypes: Iterable[str] = DTYPES,
+    device: str = "cpu",
+    concept: str | None = None,
+    columns: Mapping[str, Column] | None = None,
 ) -> Iterator[Row]:
     """Measure every exhibit: one row for each pair of columns and each dtype.
 
@@ -602,19 +605,18 @@ def agreement(
         dtypes: "float32", "float64" or both.
         device: where PyTorch and JAX compute; NumPy stays on the CPU.
         concept: only this one.
+        columns: by name; by default those of the packages, on that device.
 
     Yields:
         Rows in the order of EXHIBITS.
     """
+    if columns is None:
+        columns = {name: Column(name, device) for name in COLUMNS if not missing(name)}
     for exhibit, dtype in itertools.product(EXHIBITS, dtypes):
         if concept not in (None, exhibit.concept) or dtype not in exhibit.dtypes:
             continue
         with precision(dtype):
-            found = {
-                name: exhibit.compute(Column(name, device), dtype)
-                for name in COLUMNS
-                if not missing(name)
-            }
+            found = {name: exhibit.compute(column, dtype) for name, column in columns.items()}
         for pair in itertools.combinations(COLUMNS, 2):
             yield _row(exhibit, pair, dtype, device, found)
 
