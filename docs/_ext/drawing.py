@@ -43,7 +43,7 @@ class Graphs(SphinxDirective):
         """A figure for each."""
         found = self.env.triptych["simulator"][""]["graphs"]  # type: ignore[attr-defined]
         chosen = [g for g in found if g["code"][0].startswith(f"{self.arguments[0]}.")]
-        # the network's operations are no single ones
+        # the networks' operations are no single ones
         chosen = [g for g in chosen if all(n["op"] in OPERATIONS for n in g["nodes"])]
         if not chosen:
             raise ExtensionError(f"{self.env.docname}: no graph of {self.arguments[0]!r}")
@@ -59,7 +59,8 @@ def _figure(graph: Graph, up: str) -> str:
     return (
         f'<figure class="tp-graph">{drawn(graph)}<figcaption>'
         + word("{function} at {given}.", function=link, given=given)
-        + f' <a href="{up}simulator.html">{word("Step through it")}</a></figcaption></figure>'
+        + f' <a href="{up}simulator.html#graph={graph["key"]}">{word("Step through it")}</a>'
+        + "</figcaption></figure>"
     )
 
 

@@ -31,7 +31,7 @@ READ = (*COLUMNS, "triptych", "docs/_ext/evidence.py")
 READ_TOO = {
     "pictures": ("docs/pictures.py",),
     "traps": ("docs/_ext/traps.py", "docs/traps.toml"),
-    "simulator": ("docs/_ext/simulator_data.py",),
+    "simulator": ("docs/_ext/simulator_data.py", "docs/_ext/simulator_networks.py"),
 }
 JOBS = (
     # the longest first; those that compile the same programs after each other

@@ -14,7 +14,10 @@ from words import titled, word
 from triptych.names import COLUMNS, DISPLAY_NAMES
 from triptych.source import parse
 
-SCRIPTS = ("engine", "formula", "drawing", "view", "simulator")
+SCRIPTS = (
+    "engine", "formula", "training", "address",
+    "drawing", "plan", "network", "decision", "telling", "view", "simulator",
+)  # fmt: skip
 """In the order in which they need each other; `defer` keeps it."""
 
 
@@ -63,12 +66,22 @@ def _code(data: dict[str, Any]) -> str:
 
 def _data(data: dict[str, Any]) -> str:
     graphs = [
-        graph | {"title": titled(graph["title"].split("; ")), "source": word(graph["source"])}
+        graph
+        | {"title": titled(graph["title"].split("; ")), "source": word(graph["source"])}
+        | _training(graph.get("training"))
         for graph in data["graphs"]
     ]
     # within a script nothing ends it but "</"
     text = json.dumps(data | {"graphs": graphs}, separators=(",", ":")).replace("</", "<\\/")
     return f'<script type="application/json" id="sim-data">{text}</script>'
+
+
+def _training(training: dict[str, Any] | None) -> dict[str, Any]:
+    """What a network's rows are called, in the language of the page."""
+    if training is None:
+        return {}
+    named = {what: [word(name) for name in training[what]] for what in ("labels", "classes")}
+    return {"training": training | named}
 
 
 def _scripts() -> str:

@@ -2,8 +2,8 @@
 
 A graph is written down once, in `numpy_ref.gradients`; its nodes are taken from that source by
 `ast`, its starting values from the documents' claims, and the lines that light up at a step from
-the names that the three sources bind. Only the 2-2-1 network is declared here: it is the
-classifier's code with two units, so it has no function of its own.
+the names that the three sources bind. The networks are declared in `simulator_networks`: they are
+the classifier's code, so they have no function of their own.
 """
 
 import ast
@@ -13,7 +13,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
-from words import later
+import simulator_networks
+from simulator_networks import Network
 
 from triptych.claims import book
 from triptych.column import Column, precision
@@ -26,52 +27,10 @@ SECTION = "Gradients of small graphs"
 LEARNING_RATE = 0.1
 """The documents' own, of A 7.6."""
 
-# One line for each node: the operands of `linear` are factors in pairs, and a bias.
-NETWORK = """
-z1 = linear(x1, w11, x2, w12, b1)
-z2 = linear(x1, w21, x2, w22, b2)
-h1 = relu(z1)
-h2 = relu(z2)
-s = linear(h1, v1, h2, v2, c)
-L = cross_entropy(s, t)
-"""
-
-# Numbers that a float64 holds exactly, with both units above 0, so that every path is open.
-NETWORK_START = {
-    "x1": 1.0,
-    "x2": 2.0,
-    "t": 1.0,
-    "w11": 0.5,
-    "w12": 0.25,
-    "b1": 0.0,
-    "w21": -0.5,
-    "w22": 0.75,
-    "b2": 0.5,
-    "v1": 0.5,
-    "v2": -0.75,
-    "c": 0.125,
-}
-NETWORK_DATA = ("x1", "x2", "t")
-
-# What the classifier calls it. Its second layer is the identity here, so h1, z2 and h2 are one.
-NETWORK_VARIABLES = {
-    "x": ("x",),
-    "t": ("t",),
-    "w": ("w1", "params"),
-    "b": ("b1", "params"),
-    "v": ("w3", "params"),
-    "c": ("b3", "params"),
-    "z": ("z1",),
-    "h": ("h1", "z2", "h2"),
-    "s": ("z3", "logits"),
-    "L": ("log_p", "loss", "value"),
-}
-NETWORK_CODE = ("classifier.logits", "classifier.loss", "classifier.loss_and_grads")
 UPDATE_CODE = "optimizers.sgd_step"
 
 OPERATIONS = {ast.Add: "add", ast.Mult: "mul", ast.Pow: "pow"}
-"""How the simulator's rules are called in Python; its other rules are called by name."""
-CALLS = ("linear", "relu", "cross_entropy")
+"""How the simulator's rules are called in Python."""
 
 Lines = Mapping[str, set[int]]
 
@@ -84,10 +43,9 @@ def simulator_data() -> dict[str, Any]:
             missing.
     """
     with precision("float64"):
-        graphs = [*_documents_graphs(), _network()]
+        graphs = [*_documents_graphs(), *map(_network, simulator_networks.networks())]
     return {
         "columns": DISPLAY_NAMES,
-        "learning_rate": LEARNING_RATE,
         "update": UPDATE_CODE,
         "graphs": graphs,
     }
@@ -132,63 +90,34 @@ def _documents_graphs() -> Iterator[dict[str, Any]]:
         )
 
 
-def _network() -> dict[str, Any]:
-    params, x, t = network_arrays(NETWORK_START)
+def _network(network: Network) -> dict[str, Any]:
+    training = network.training()
+    row = training["batches"][0][0]
+    start = dict(zip(network.inputs, training["rows"]["x"][row], strict=True))
+    start |= {"t": float(training["rows"]["t"][row])} | network.start
+    params, x, t = network.arrays(start)
+    scores = network.layers[-2]
     returned = {}
     for name in COLUMNS:
         column = Column(name)
-        scores = column.call("classifier", "logits", params, x)
+        found = column.call("classifier", "logits", params, x)[0, -len(scores) :]
         loss, grads = column.call("classifier", "loss_and_grads", params, x, t)
-        returned[name] = ({"s": scores[0, 1], "L": loss}, network_grads(grads))
-    return _graph(
-        "network",
-        title=later("A 2-2-1 network with one training example: ReLU, then cross-entropy"),
-        source=later("B, with two units for its sixteen and one score"),
-        nodes=_nodes(NETWORK),
-        start=NETWORK_START,
-        tracked=[name for name in NETWORK_START if name not in NETWORK_DATA],
-        code=NETWORK_CODE,
+        # a row for each of the classifier's 243 would be no table to read
+        few = network.named(grads) if len(network.parameters) < 20 else {}
+        returned[name] = (dict(zip(scores, found, strict=True)) | {"L": loss}, few)
+    graph = _graph(
+        network.key,
+        title=network.title,
+        source=network.source,
+        nodes=network.nodes,
+        start=start,
+        tracked=list(network.parameters),
+        code=simulator_networks.CODE,
         returned=returned,
-        variables=NETWORK_VARIABLES,
+        rate=network.rate,
+        wanted=_wanted_of(network, start),
     )
-
-
-def network_arrays(
-    inputs: Mapping[str, float],
-) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray]:
-    """The parameters, x and t with which the classifier computes the 2-2-1 network.
-
-    Its second layer is the identity, which a ReLU's output passes unchanged; class 0 has the
-    constant score 0, class 1 the network's score s, so that P(1) = 1 / (1 + exp(-s)).
-    """
-    i = inputs
-    params = {
-        "fc1.weight": np.array([[i["w11"], i["w12"]], [i["w21"], i["w22"]]]),
-        "fc1.bias": np.array([i["b1"], i["b2"]]),
-        "fc2.weight": np.eye(2),
-        "fc2.bias": np.zeros(2),
-        "output.weight": np.array([[0.0, 0.0], [i["v1"], i["v2"]]]),
-        "output.bias": np.array([0.0, i["c"]]),
-    }
-    return params, np.array([[i["x1"], i["x2"]]]), np.array([int(i["t"])])
-
-
-def network_grads(grads: Mapping[str, np.ndarray]) -> dict[str, float]:
-    """The classifier's gradients under the network's names."""
-    (w11, w12), (w21, w22) = grads["fc1.weight"]
-    b1, b2 = grads["fc1.bias"]
-    v1, v2 = grads["output.weight"][1]
-    return {
-        "w11": w11,
-        "w12": w12,
-        "b1": b1,
-        "w21": w21,
-        "w22": w22,
-        "b2": b2,
-        "v1": v1,
-        "v2": v2,
-        "c": grads["output.bias"][1],
-    }
+    return graph | {"layers": network.layers, "training": training, "steps": network.steps}
 
 
 def _graph(
@@ -201,7 +130,8 @@ def _graph(
     tracked: list[str],
     code: tuple[str, ...],
     returned: Mapping[str, tuple[Mapping[str, Any], Mapping[str, Any]]],
-    variables: Mapping[str, tuple[str, ...]] | None = None,
+    rate: float = LEARNING_RATE,
+    wanted: Mapping[str, tuple[list[str], ...]] | None = None,
 ) -> dict[str, Any]:
     known = {*start}
     for node in nodes:
@@ -214,9 +144,10 @@ def _graph(
         "source": source,
         "start": dict(start),
         "tracked": tracked,
+        "rate": rate,
         "nodes": [{k: node[k] for k in ("name", "op", "args")} for node in nodes],
         "code": code,
-        "lit": _lit(nodes, start, code, variables),
+        "lit": _lit(wanted or _wanted(nodes, start), code),
         "returned": {
             column: {
                 "values": {name: float(v) for name, v in values.items()},
@@ -256,8 +187,6 @@ def _nodes(source: str) -> list[dict[str, Any]]:
             op, args = OPERATIONS[type(e.op)], [operand(x, owner) for x in (e.left, e.right)]
         elif isinstance(e, ast.Call) and called == "np.square":
             op, args = "pow", [operand(e.args[0], owner), 2.0]
-        elif isinstance(e, ast.Call) and called in CALLS:
-            op, args = called, [operand(x, owner) for x in e.args]
         else:
             raise ValueError(f"the simulator has no rule for {ast.unparse(e)!r}")
         name = name or next(letters)
@@ -274,35 +203,9 @@ def _nodes(source: str) -> list[dict[str, Any]]:
 
 
 def _lit(
-    nodes: list[dict[str, Any]],
-    start: Iterable[str],
-    code: tuple[str, ...],
-    variables: Mapping[str, tuple[str, ...]] | None,
+    wanted: Mapping[str, tuple[list[str], ...]], code: tuple[str, ...]
 ) -> dict[str, dict[str, dict[str, list[int]]]]:
     """For each step the lines of each function in each column: {step: {function: {column: []}}}."""
-
-    def known_as(name: str) -> tuple[str, ...]:
-        return (name,) if variables is None else variables[name[0]]
-
-    def inner(name: str) -> list[str]:
-        """The named operands of a node, through nodes that the source does not name."""
-        args = next(n["args"] for n in nodes if n["name"] == name)
-        names = [a for a in args if isinstance(a, str)]
-        return [m for a in names for m in (inner(a) if a in unnamed else [a])]
-
-    unnamed = {n["name"] for n in nodes if n["name"] != n["owner"]}
-    wanted: dict[str, tuple[list[str], list[str]]] = {
-        "start": ([v for name in start for v in known_as(name)], [])
-    }
-    for node in nodes:
-        name = node["name"]
-        forward = list(known_as(node["owner"]))
-        backward = [v for m in (inner(name) if name in unnamed else [name]) for v in known_as(m)]
-        wanted[f"forward {name}"] = (forward, [])
-        wanted[f"backward {name}"] = ([], backward)
-    for name in start:
-        wanted[f"backward {name}"] = ([], list(known_as(name)))
-
     lit: dict[str, dict[str, dict[str, list[int]]]] = {}
     for step, (forward, backward) in wanted.items():
         lit[step] = defaultdict(dict)
@@ -323,6 +226,47 @@ def _lit(
         UPDATE_CODE: {c: sorted(bindings(c, UPDATE_CODE)["learning_rate"]) for c in COLUMNS}
     }
     return lit
+
+
+def _wanted(nodes: list[dict[str, Any]], start: Iterable[str]) -> dict[str, tuple[list[str], ...]]:
+    """For each step the names of the code that it computes, and those that it derives by.
+
+    A graph of the documents has a step for each name, in each phase.
+    """
+
+    def inner(name: str) -> list[str]:
+        """The named operands of a node, through nodes that the source does not name."""
+        args = next(n["args"] for n in nodes if n["name"] == name)
+        names = [a for a in args if isinstance(a, str)]
+        return [m for a in names for m in (inner(a) if a in unnamed else [a])]
+
+    owners = {n["name"]: n["owner"] for n in nodes}
+    unnamed = {name for name, owner in owners.items() if name != owner}
+    return {
+        "start": ([*start], []),
+        **{f"forward {name}": ([owner], []) for name, owner in owners.items()},
+        **{
+            f"backward {name}": ([], inner(name) if name in unnamed else [name])
+            for name in [*owners, *start]
+        },
+    }
+
+
+def _wanted_of(network: Network, start: Iterable[str]) -> dict[str, tuple[list[str], ...]]:
+    """The same for a network, whose steps are declared."""
+
+    def known_as(names: Iterable[str]) -> list[str]:
+        stems = (name.split("_")[0] for name in names)
+        found = (network.variables.get(stem) or network.variables[stem[0]] for stem in stems)
+        return list(dict.fromkeys(variable for variables in found for variable in variables))
+
+    wanted: dict[str, tuple[list[str], ...]] = {"start": (known_as(start), [])}
+    for step in network.steps:
+        names = known_as(step["names"])
+        forward = step["phase"] == "forward"
+        wanted[f"{step['phase']} {step['name']}"] = (names, []) if forward else ([], names)
+    # the mean over the rows enters where the loss is derived by the scores
+    return wanted | {"mean": ([], ["z3"])}
 
 
 def bindings(column: str, function: str) -> Lines:

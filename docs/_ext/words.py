@@ -86,11 +86,12 @@ def texts() -> Iterator[tuple[str, str]]:
 def _data() -> Iterator[tuple[str, str]]:
     """The texts of the TOML files and of the glue that the pages show."""
     from triptych.claims import book
-    from triptych.data import DOCUMENTS
+    from triptych.data import CLASSES, DOCUMENTS, FEATURES
     from triptych.source import differences
 
     yield from _calls(ROOT / "triptych" / "agreement" / "exhibits.py", Exhibit=1)
     yield from (("triptych/data.py", title) for title in DOCUMENTS.values())
+    yield from (("triptych/data.py", name) for name in (*FEATURES, *CLASSES))
     yield from (("triptych/claims/book.py", origin) for origin in book.ORIGINS.values())
     for entry in book.entries():
         for text in (*entry.path, entry.what, entry.explanation):

@@ -104,3 +104,9 @@ def visit(page: Any, site: Path) -> Visit:
         return page
 
     return opened
+
+
+@pytest.fixture
+def simulator(visit: Visit) -> Any:
+    """The page of the simulator, at its start."""
+    return visit("simulator.html")

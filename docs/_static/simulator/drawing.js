@@ -74,6 +74,8 @@
     return made;
   };
 
+  sim.element = element;
+
   /** Draws a graph, left to right or (`down`) top to bottom; `show` brings it to a step. */
   sim.draw = (graph, down) => {
     const large = graph.inputs.length > 6;
@@ -229,7 +231,7 @@
         edge.group.classList.toggle("sim-passed", Boolean(path) && !back);
       }
     };
-    return { svg, show, centre: (name) => nodes.find((n) => n.name === name).centre };
+    return { svg, show, centre: (name) => nodes.find((n) => n.name === name)?.centre };
   };
 
   /** The output after each round, as a small curve; what is not finite is left out. */
@@ -244,11 +246,16 @@
     const y = (v) => height - pad - ((v - low) / (high - low || 1)) * (height - 2 * pad - 6);
     const points = finite.map(([i, v]) => `${x(i).toFixed(1)},${y(v).toFixed(1)}`);
     svg.setAttribute("viewBox", `0 0 ${width} ${height}`);
+    // of a long curve every few are read out and dotted
+    const every = Math.ceil(losses.length / 30);
+    const dotted = (_, i, all) => i % every === 0 || i === all.length - 1;
+    const read = losses.filter(dotted).map((v) => sim.format(v));
+    svg.dataset.values = losses.join(" "); // in full, for whoever reads the page by program
     svg.setAttribute(
       "aria-label",
       say("{name} by number of updates: {losses}", {
         name,
-        losses: losses.map((v) => sim.format(v)).join(", ") || say("none yet"),
+        losses: read.join(", ") || say("none yet"),
       }),
     );
     const note = (content, ax, ay, anchor) =>
@@ -260,7 +267,10 @@
         at === 0 || at === finite.length - 1 ? note(String(i), x(i), height - 8, "middle") : "",
       ),
       element("polyline", { class: "sim-curve", points: points.join(" ") }),
-      ...points.map((p) => element("circle", { cx: p.split(",")[0], cy: p.split(",")[1], r: 3 })),
+      ...points.filter(dotted).map((p) => {
+        const [cx, cy] = p.split(",");
+        return element("circle", { cx, cy, r: 3 });
+      }),
       ...(finite.length
         ? [
             note(

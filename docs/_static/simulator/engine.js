@@ -10,10 +10,14 @@
 
   const power = (a, n) => (n === 2 ? a * a : n > 2 ? power(a, n - 1) * a : n === 1 ? a : 1);
 
-  // For the scores [0, s], as the columns do it: with the larger taken off, exp cannot overflow.
-  const logP = (s, t) => {
-    const largest = Math.max(0, s);
-    return (t ? s : 0) - largest - Math.log(Math.exp(-largest) + Math.exp(s - largest));
+  // A single score is that of class 1, where class 0 has the score 0.
+  const scoresOf = (args) => (args.length === 2 ? [0, args[0]] : args.slice(0, -1));
+
+  // As the columns do it: with the largest taken off, exp cannot overflow.
+  const logP = (scores) => {
+    const largest = Math.max(...scores);
+    const sum = scores.reduce((total, s) => total + Math.exp(s - largest), 0);
+    return scores.map((s) => s - largest - Math.log(sum));
   };
 
   // One rule for each operation, with its operands as a list:
@@ -42,7 +46,11 @@
       show: ([a, n], w) => w.sup(a, n),
     },
     linear: {
-      value: (args) => pairs(args).reduce((sum, [x, w]) => sum + x * w, 0) + args.at(-1),
+      value: (args) => {
+        let sum = 0;
+        for (let i = 0; i + 1 < args.length; i += 2) sum += args[i] * args[i + 1];
+        return sum + args.at(-1);
+      },
       local: (args) => [...pairs(args).flatMap(([x, w]) => [w, x]), 1],
       slope: (args) => [...pairs(args).flatMap(([x, w]) => [w, x]), ""],
       show: (args, w) =>
@@ -59,12 +67,21 @@
       short: "ReLU",
     },
     cross_entropy: {
-      value: ([s, t]) => -logP(s, t),
-      local: ([s, t]) => [Math.exp(logP(s, 1)) - t, NaN],
-      slope: ([s, t], w) => [w.word("P") + w.list(w.number(1)) + w.op("−") + t, ""],
-      show: ([s, t], w) => w.word("−log P") + w.list(t),
+      value: (args) => -logP(scoresOf(args))[args.at(-1)],
+      local: (args) => {
+        const slopes = logP(scoresOf(args)).map((p, k) => Math.exp(p) - (k === args.at(-1) ? 1 : 0));
+        return [...slopes.slice(1 - args.length), NaN];
+      },
+      slope: (args, w) => [w.word("P") + w.list(w.number(1)) + w.op("−") + args.at(-1), ""],
+      show: (args, w) => w.word("−log P") + w.list(args.at(-1)),
       short: "−log P(t)",
     },
+  };
+
+  /** The scores of all classes, and their probabilities. */
+  sim.scores = (graph, values) => {
+    const scores = scoresOf(numbers(graph.nodes.at(-1), values));
+    return { scores, chances: logP(scores).map(Math.exp) };
   };
 
   const pairs = (args) => {
@@ -76,13 +93,15 @@
   const numbers = (node, values) =>
     node.args.map((arg) => (typeof arg === "string" ? values[arg] : arg));
 
-  /** The value of every node, the inputs included. */
-  sim.forward = (graph, inputs) => {
-    const values = { ...inputs };
+  /** Computes every node into `values`, which holds the inputs. */
+  sim.compute = (graph, values) => {
     for (const node of graph.nodes)
       values[node.name] = sim.rules[node.op].value(numbers(node, values));
     return values;
   };
+
+  /** The value of every node, the inputs included. */
+  sim.forward = (graph, inputs) => sim.compute(graph, { ...inputs });
 
   /**
    * The derivative of the output by every node, and by what paths it came there:
@@ -90,19 +109,17 @@
    * As in an engine, what depends on no tracked input gets none.
    */
   sim.backward = (graph, values) => {
-    const grads = { [graph.output]: 1 };
-    const paths = { [graph.output]: [] };
-    for (const name of graph.backward.slice(1)) {
-      paths[name] = [];
-      for (const node of graph.nodes) {
-        const local = sim.rules[node.op].local(numbers(node, values));
-        node.args.forEach((arg, i) => {
-          if (arg !== name || !(node.name in grads)) return;
-          const up = grads[node.name];
-          paths[name].push({ to: node.name, index: i, up, local: local[i], part: up * local[i] });
-        });
-      }
-      grads[name] = paths[name].reduce((sum, path) => sum + path.part, 0);
+    const [grads, paths, locals] = [{}, {}, new Map()];
+    for (const name of graph.backward) {
+      let sum = name === graph.output ? 1 : 0;
+      // what uses a name has been derived before it
+      paths[name] = graph.users.get(name).map(({ node, index }) => {
+        if (!locals.has(node)) locals.set(node, sim.rules[node.op].local(numbers(node, values)));
+        const [up, local] = [grads[node.name], locals.get(node)[index]];
+        sum += up * local;
+        return { to: node.name, index, up, local, part: up * local };
+      });
+      grads[name] = sum;
     }
     return { grads, paths };
   };
@@ -130,16 +147,25 @@
     const leaves = graph.inputs.filter((n) => tracked.has(n));
     leaves.sort((a, b) => lastUse(b) - lastUse(a));
     graph.backward = [...ops, ...leaves];
+    graph.users = new Map(graph.backward.map((name) => [name, []]));
+    for (const node of graph.nodes) {
+      if (!tracked.has(node.name)) continue;
+      node.args.forEach((arg, index) => graph.users.get(arg)?.push({ node, index }));
+    }
+    const one = (phase) => (name) => ({ phase, name, names: [name] });
     graph.steps = [
-      ...graph.nodes.map((node) => ({ phase: "forward", name: node.name })),
-      ...graph.backward.map((name) => ({ phase: "backward", name })),
-      { phase: "update", name: "" },
+      ...(graph.steps ?? [
+        ...graph.nodes.map((node) => node.name).map(one("forward")),
+        ...graph.backward.map(one("backward")),
+      ]),
+      ...(graph.training ? [{ phase: "mean", name: "", names: graph.tracked }] : []),
+      { phase: "update", name: "", names: graph.tracked },
     ];
     return graph;
   };
 
   /** A number from what someone typed; throws an Error that says why it is none. */
-  sim.parse = (text, name, { positive = false, label = false } = {}) => {
+  sim.parse = (text, name, { positive = false, whole } = {}) => {
     const typed = text.trim();
     const refuse = (expected) => {
       const got = typed || say("nothing");
@@ -150,16 +176,21 @@
     if (!/^[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?$/i.test(typed)) refuse(say("a number"));
     const value = Number(typed);
     if (!Number.isFinite(value)) refuse(say("finite"));
-    if (label && value !== 0 && value !== 1) refuse(say("a class, 0 or 1"));
+    if (whole && !(Number.isInteger(value) && value >= whole[0] && value <= whole[1])) {
+      refuse(say("a whole number from {least} to {most}", { least: whole[0], most: whole[1] }));
+    }
     if (positive && !(value > 0)) refuse(say("a number above 0"));
     return value;
   };
+
+  /** How many digits are shown; a formula of a network holds many numbers. */
+  sim.digits = 5;
 
   /** A number with all its digits. */
   sim.full = (value) => (Number.isFinite(value) ? String(value) : sim.format(value));
 
   /** A number as it is shown: short, and inf and nan as the columns write them. */
-  sim.format = (value, digits = 5) => {
+  sim.format = (value, digits = sim.digits) => {
     if (Number.isNaN(value)) return "nan";
     if (!Number.isFinite(value)) return value > 0 ? "inf" : "-inf";
     if (Object.is(value, -0)) return "-0";

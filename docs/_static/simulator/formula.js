@@ -6,7 +6,7 @@
 
   const SUBSCRIPTS = "₀₁₂₃₄₅₆₇₈₉";
   const SUPERSCRIPTS = "⁰¹²³⁴⁵⁶⁷⁸⁹";
-  const digits = (text, set) => String(text).replace(/\d/g, (d) => set[d]);
+  const digits = (text, set) => String(text).replace("_", ",").replace(/\d/g, (d) => set[d]);
 
   const text = {
     name: (name) => digits(name, SUBSCRIPTS),
@@ -25,8 +25,8 @@
     `<mrow><mi mathvariant="normal">${sign}</mi>${mathml.name(by)}</mrow></mfrac>`;
   const mathml = {
     name: (name) => {
-      const [, letter, index] = name.match(/^(\D+)(\d*)$/);
-      return index ? `<msub><mi>${letter}</mi><mn>${index}</mn></msub>` : `<mi>${letter}</mi>`;
+      const [, letter, index] = name.match(/^([^\d_]+)(.*)$/);
+      return index ? `<msub><mi>${letter}</mi><mn>${index.replace("_", ",")}</mn></msub>` : `<mi>${letter}</mi>`;
     },
     number: (value) => {
       const shown = sim.format(value);

@@ -6,37 +6,68 @@
   const $ = (id) => document.getElementById(`sim-${id}`);
   const data = JSON.parse($("data").textContent);
   const graphs = data.graphs.map(sim.prepare);
-  const PAUSE = 1300; // milliseconds between steps: time to read one
+  // milliseconds at speed 1: time to read a step, and to see what an update has changed
+  const PAUSE = { play: 1300, train: 400 };
   const RANGE = 5; // of a slider, on both sides of 0
+  const ROOM = 20; // inputs that fields are offered for
 
   // All that is shown is computed from this. `done` counts the steps of the current round; `past`
-  // holds what each round that an update has ended came to.
-  const state = { graph: graphs[0], inputs: {}, rate: data.learning_rate, done: 0, past: [] };
+  // holds what each round that an update has ended came to. `row` is the row of the batch that a
+  // network is drawn for, counted from 1.
+  const state = { graph: graphs[0], inputs: {}, rate: 0, row: 1, done: 0, past: [] };
   const wrong = new Map(); // fields whose text is no number, and why
-  let timer;
+  let running; // {id, timer} of the button that plays
+  let writing; // the timer of what writes the address
 
   const render = () => {
     sim.show(state, wrong, data);
-    if (wrong.size) play(false);
+    if (wrong.size) stop();
+    // a slider changes more often than browsers let an address change
+    clearTimeout(writing);
+    writing = setTimeout(write, 300);
+  };
+
+  /** Writes the state into the address, once anybody has done anything. */
+  const write = () => {
+    const address = sim.address(state);
+    if (!sim.isAddress(location.hash) && address === `#graph=${graphs[0].key}`) return;
+    history.replaceState(null, "", address);
   };
 
   // --- steps
 
   const last = () => state.graph.steps.length - 1;
 
-  const step = () => {
-    if (wrong.size) return false;
-    if (state.done < last()) {
-      state.done++;
-      return true;
-    }
-    const { graph, inputs, rate } = state;
+  /** Puts the row that is followed into the inputs of a network. */
+  const seat = () => {
+    const { graph, inputs, row, past } = state;
+    if (!graph.training) return;
+    const { rows } = graph.training;
+    state.inputs = sim.seat(graph, { ...inputs }, rows, sim.batch(graph, past.length)[row - 1]);
+  };
+
+  /** Ends a round: takes a step against the derivatives, those of a batch where there is one. */
+  const descend = () => {
+    const { graph, inputs, rate, past } = state;
+    const { training } = graph;
     const values = sim.forward(graph, inputs);
-    const { grads } = sim.backward(graph, values);
-    state.past.push({ inputs, rate, grads, output: values[graph.output] });
+    const [grads, output] = training
+      ? [
+          sim.meanGrads(graph, inputs, sim.batch(graph, past.length)),
+          sim.judge(graph, inputs, training.rows).loss,
+        ]
+      : [sim.backward(graph, values).grads, values[graph.output]];
+    past.push({ inputs, rate, grads, output });
     state.inputs = sim.update(graph, inputs, grads, rate);
     state.done = 0;
-    graph.tracked.forEach(fill);
+    seat();
+    refill();
+  };
+
+  const step = () => {
+    if (wrong.size) return false;
+    if (state.done < last()) state.done++;
+    else descend();
     return true;
   };
 
@@ -45,45 +76,95 @@
     else if (state.past.length) {
       state.inputs = state.past.pop().inputs;
       state.done = last();
-      state.graph.inputs.forEach(fill);
+      seat();
+      refill();
     }
   };
 
   // through the next update, and forward again, so that the new output is seen
   const update = () => {
-    const rounds = state.past.length;
-    const over = () => state.past.length > rounds && state.done === state.graph.nodes.length;
-    while (step() && !over());
+    if (wrong.size) return false;
+    descend();
+    if (wrong.size) return false;
+    state.done = state.graph.steps.filter(({ phase }) => phase === "forward").length;
+    return true;
   };
 
-  const reset = () => {
-    const inputs = { ...state.graph.start };
-    Object.assign(state, { inputs, rate: data.learning_rate, done: 0, past: [] });
-    fields().forEach(fill);
+  const reset = () => begin({ graph: state.graph });
+
+  /** Starts a graph anew, or comes to where an address says. */
+  const begin = (chosen) => {
+    const { graph, inputs = chosen.graph.start, rates = [chosen.graph.rate] } = chosen;
+    const { row = 1, updates = 0, done = 0 } = chosen;
+    Object.assign(state, { graph, inputs: { ...inputs }, row, past: [], done: 0 });
+    const rateOf = (round) => rates[Math.min(round, rates.length - 1)];
+    state.rate = rateOf(0);
+    seat();
+    refill();
+    while (state.past.length < updates && !wrong.size) {
+      descend();
+      state.rate = rateOf(state.past.length);
+    }
+    fill("");
+    if (!wrong.size) state.done = done;
   };
 
-  const play = (on) => {
-    clearInterval(timer);
-    timer = on ? setInterval(() => (step() ? render() : play(false)), PAUSE) : undefined;
-    $("play").setAttribute("aria-pressed", String(on));
-    $("play").textContent = on ? say("Pause") : say("Play");
+  const labels = { play: [say("Play"), say("Pause")], train: [say("Train"), say("Pause")] };
+
+  const stop = () => {
+    if (!running) return;
+    clearInterval(running.timer);
+    const { id } = running;
+    running = undefined;
+    $("say").setAttribute("aria-live", "polite");
+    $(id).setAttribute("aria-pressed", "false");
+    $(id).textContent = labels[id][0];
   };
 
-  // --- inputs: a slider and a field for each, and a field for the learning rate (named "")
+  /** Plays steps (`play`) or whole updates (`train`) until it is stopped. */
+  const run = (id) => {
+    stop();
+    const action = { play: step, train: update }[id];
+    const tick = () => {
+      if (!action()) stop();
+      render();
+    };
+    running = { id, timer: setInterval(tick, PAUSE[id] / Number($("speed").value)) };
+    // updates come faster than anybody can listen
+    if (id === "train") $("say").setAttribute("aria-live", "off");
+    $(id).setAttribute("aria-pressed", "true");
+    $(id).textContent = labels[id][1];
+  };
 
-  const fields = () => [...state.graph.inputs, ""];
+  // --- inputs: a slider and a field for each; for the learning rate (named "") a field; and for the
+  // row of a batch
+
+  const fields = () => {
+    const { training, tracked, inputs } = state.graph;
+    if (!training) return [...inputs, ""];
+    return ["", "row", ...(tracked.length <= ROOM ? tracked : [])];
+  };
   const field = (name) => $(`field-${name}`);
   const slider = (name) => $(`slider-${name}`);
-  const isClass = (name) =>
-    state.graph.nodes.some((node) => node.op === "cross_entropy" && node.args[1] === name);
+  const valueOf = (name) =>
+    name === "" ? state.rate : name === "row" ? state.row : state.inputs[name];
+  const nameOf = (name) =>
+    name === "" ? say("learning rate") : name === "row" ? say("row of the batch") : name;
+  const rows = () => sim.batch(state.graph, 0).length;
 
   /** Writes a number into its field and slider; after an update it may be one that none accepts. */
   const fill = (name) => {
-    const value = name ? state.inputs[name] : state.rate;
+    const value = valueOf(name);
     field(name).value = sim.format(value, 6);
     field(name).title = sim.full(value);
     if (name) slider(name).value = value;
     check(name);
+  };
+  const refill = () => {
+    fields().filter(Boolean).forEach(fill);
+    // what has no field may diverge, too
+    if (state.graph.tracked.every((name) => Number.isFinite(state.inputs[name]))) wrong.delete("*");
+    else if (wrong.size === 0) wrong.set("*", say("the rate is too large: a weight is not finite any more"));
   };
 
   /** The number in a field, or undefined after saying why there is none. */
@@ -95,8 +176,8 @@
       else wrong.delete(name);
     };
     try {
-      const rules = { positive: !name, label: isClass(name) };
-      const value = sim.parse(field(name).value, name || say("learning rate"), rules);
+      const rules = { positive: !name, whole: name === "row" ? [1, rows()] : undefined };
+      const value = sim.parse(field(name).value, nameOf(name), rules);
       complain("");
       return value;
     } catch (error) {
@@ -107,33 +188,42 @@
 
   const change = (name) => {
     const value = check(name);
-    if (value !== undefined && name) {
+    if (value !== undefined && name) slider(name).value = value;
+    if (value !== undefined && name === "row") {
+      state.row = value;
+      seat();
+    } else if (value !== undefined && name) {
       state.inputs = { ...state.inputs, [name]: value };
       state.past = []; // another start, so another curve
-      slider(name).value = value;
+      seat();
     } else if (value !== undefined) state.rate = value;
     render();
   };
 
   const row = (name) => {
-    const constant = name && !state.graph.tracked.includes(name);
-    const note = isClass(name) ? say("class") : constant ? say("constant") : "";
-    const sliderLabel = say("{name}, slider", { name });
-    const [min, max, by] = isClass(name) ? [0, 1, 1] : [-RANGE, RANGE, 0.05];
+    const constant = name && name !== "row" && !state.graph.tracked.includes(name);
+    const note = constant ? say("constant") : name === "row" ? say("of the batch") : "";
+    const [min, max, by] = name === "row" ? [1, rows(), 1] : [-RANGE, RANGE, 0.05];
+    const label = say("{name}, slider", { name: nameOf(name) });
+    const shown =
+      name === "" ? say("rate") : name === "row" ? say("row") : sim.math(sim.mathml.name(name));
     return `<div class="sim-row">
-      <label for="sim-field-${name}">${name ? sim.math(sim.mathml.name(name)) : say("rate")}
+      <label for="sim-field-${name}">${shown}
         <span class="sim-note">${note}</span></label>
-      <input type="range" id="sim-slider-${name}" aria-label="${sliderLabel}"
+      <input type="range" id="sim-slider-${name}" aria-label="${label}"
         min="${min}" max="${max}" step="${by}" ${name ? "" : "hidden"}>
-      <input type="text" id="sim-field-${name}" aria-label="${name || say("learning rate")}"
+      <input type="text" id="sim-field-${name}" aria-label="${nameOf(name)}"
         inputmode="decimal" autocomplete="off" spellcheck="false" aria-describedby="sim-why-${name}">
       <p class="sim-why" id="sim-why-${name}"></p></div>`;
   };
 
-  const choose = (graph) => {
-    play(false);
+  /** Shows a graph from the start, or the state that an address names. */
+  const choose = (chosen) => {
+    stop();
     wrong.clear();
+    const { graph } = chosen;
     state.graph = graph;
+    $("graph").value = graphs.indexOf(graph);
     $("inputs").innerHTML = fields().map(row).join("");
     for (const name of fields()) {
       field(name).addEventListener("input", () => change(name));
@@ -146,28 +236,50 @@
       block.hidden = ![...graph.code, data.update].includes(block.dataset.code);
     }
     sim.redraw(graph);
-    reset();
+    begin(chosen);
     render();
+  };
+
+  /** Goes where the address leads; says so if it leads nowhere. */
+  const arrive = () => {
+    if (!sim.isAddress(location.hash)) return choose({ graph: graphs[0] });
+    let [chosen, why] = [{ graph: graphs[0] }, ""];
+    const given = location.hash;
+    try {
+      chosen = sim.parseAddress(given, graphs);
+    } catch (error) {
+      why = error.message;
+    }
+    choose(chosen);
+    if (why) sim.complain(say("The address {given} leads nowhere: {why}.", { given, why }));
   };
 
   // --- hands
 
   for (const [id, action] of Object.entries({ step, back, update, reset })) {
     $(id).addEventListener("click", () => {
-      play(false);
+      stop();
       action();
       render();
     });
   }
-  $("play").addEventListener("click", () => play(timer === undefined));
+  for (const id of ["play", "train"]) {
+    $(id).addEventListener("click", () => {
+      if (running?.id !== id) return run(id);
+      stop();
+      render();
+    });
+  }
+  $("speed").addEventListener("change", () => running && run(running.id));
   $("inputs").addEventListener("submit", (event) => event.preventDefault());
   $("graph").append(...graphs.map(({ title, source }, i) => new Option(`${title} (${source})`, i)));
-  $("graph").addEventListener("change", (event) => choose(graphs[event.target.value]));
+  $("graph").addEventListener("change", (event) => choose({ graph: graphs[event.target.value] }));
+  addEventListener("hashchange", () => sim.isAddress(location.hash) && arrive());
   document.addEventListener("keydown", (event) => {
     const { key, target } = event;
     if (event.ctrlKey || event.altKey || event.metaKey) return;
     if (target.matches("input, select, textarea")) return;
-    const id = { ArrowRight: "step", ArrowLeft: "back", u: "update", r: "reset", " ": "play" }[key];
+    const id = { ArrowRight: "step", ArrowLeft: "back", u: "update", t: "train", r: "reset", " ": "play" }[key];
     if (!id || (id === "play" && target.matches("button, a, summary"))) return; // they have a use for space
     event.preventDefault();
     $(id).click();
@@ -176,5 +288,5 @@
     sim.redraw(state.graph);
     render();
   });
-  choose(state.graph);
+  arrive();
 })();

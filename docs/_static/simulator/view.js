@@ -7,10 +7,13 @@
   const { text, mathml } = sim;
   const narrow = matchMedia("(max-width: 700px)");
   let drawing;
+  let decided; // the inputs of the map that is shown: they are new only after an update or a change
 
   /** Draws the graph anew: after a choice, or when the screen gets narrow or wide. */
   sim.redraw = (graph) => {
-    drawing = sim.draw(graph, narrow.matches);
+    drawing = (graph.layers ? sim.drawNetwork : sim.draw)(graph, narrow.matches);
+    sim.digits = graph.layers ? 3 : 5;
+    document.getElementById("simulator").classList.toggle("sim-network", Boolean(graph.layers));
     $("canvas").replaceChildren(drawing.svg);
   };
   sim.onNarrow = (react) => narrow.addEventListener("change", react);
@@ -19,9 +22,8 @@
   sim.show = (state, wrong, data) => {
     const { graph, done } = state;
     const now = look(state);
-    const updated = now.at?.phase === "update";
     const output = text.name(graph.output);
-    drawing.show({ ...now, step: now.at });
+    drawing.show({ ...now, grads: now.shown, step: now.at });
     drawing.svg.setAttribute(
       "aria-label",
       say("{title}. Computed: {known} of {values} values, {derived} of {all} derivatives.", {
@@ -33,115 +35,67 @@
       }),
     );
     follow(now.at);
-    formulas(state, now, updated);
+    formulas(state, now);
     light(graph, now.at);
     returned(state, now, data.columns);
     plot(state, now, output);
+    if (graph.training && decided !== state.inputs) decision(state);
+    decided = state.inputs;
+    $("link").href = sim.address(state);
     $("say").textContent = wrong.size
       ? `${[...wrong.values()].join("; ")}.`
-      : sentence(state, now, output);
+      : sim.sentence(state, now);
     $("say").dataset.phase = wrong.size ? "wrong" : (now.at?.phase ?? "start");
-    $("where").textContent =
-      say("round {round} · step {done} of {steps}", {
-        round: state.past.length + 1,
-        done,
-        steps: graph.steps.length,
-      });
+    $("where").textContent = say("round {round} · step {done} of {steps}", {
+      round: state.past.length + 1,
+      done,
+      steps: graph.steps.length,
+    });
     $("back").disabled = done === 0 && state.past.length === 0;
-    for (const id of ["step", "play", "update"]) $(id).disabled = wrong.size > 0;
+    for (const id of ["step", "play", "train", "update"]) $(id).disabled = wrong.size > 0;
+  };
+
+  /** Says what was wrong with an address, until the next step. */
+  sim.complain = (why) => {
+    $("say").textContent = why;
+    $("say").dataset.phase = "wrong";
   };
 
   /** Every number of a state, the names whose numbers have been reached, and the current step. */
   const look = ({ graph, inputs, done, past }) => {
     const values = sim.forward(graph, inputs);
+    const found = sim.backward(graph, values);
+    const at = graph.steps[done - 1] ?? (past.length ? graph.steps.at(-1) : undefined);
     const reached = (phase) =>
       graph.steps
         .slice(0, done)
         .filter((step) => step.phase === phase)
-        .map((step) => step.name);
+        .flatMap((step) => step.names);
     return {
       values,
-      ...sim.backward(graph, values),
+      ...found,
+      // what the drawing shows: the derivatives of the row, at the end the mean of the batch's
+      shown:
+        at?.phase === "mean"
+          ? { ...found.grads, ...sim.meanGrads(graph, inputs, sim.batch(graph, past.length)) }
+          : found.grads,
+      ...(graph.training ? { chances: sim.scores(graph, values).chances } : {}),
       known: new Set([...graph.inputs, ...reached("forward")]),
       derived: new Set(reached("backward")),
-      at: graph.steps[done - 1] ?? (past.length ? graph.steps.at(-1) : undefined),
+      at,
     };
   };
 
-  /** The update of each tracked input: in symbols, and right after it in numbers. */
-  const changes = ({ graph, inputs, done, past }, w) => {
-    const before = done === 0 && past.at(-1);
-    return graph.tracked.map((name) => {
-      const [old, rate, slope, after] = before
-        ? [
-            sim.term(before.inputs[name], w),
-            w.number(before.rate),
-            sim.term(before.grads[name], w),
-            w.op("=") + w.number(inputs[name]),
-          ]
-        : [w.name(name), w.word(say("rate")), w.d(graph.output, name), ""];
-      return w.name(name) + w.op("←") + old + w.op("−") + rate + w.op("·") + slope + after;
-    });
-  };
-
-  const sentence = (state, now, output) => {
-    const { graph } = state;
-    if (!now.at) {
-      const inputs = graph.inputs.map((n) => `${text.name(n)} = ${sim.format(state.inputs[n])}`);
-      return say("Start: {inputs}. Step forward to compute the nodes.", {
-        inputs: inputs.join(", "),
-      });
-    }
-    const { phase, name } = now.at;
-    if (phase === "update") {
-      const all = changes(state, text);
-      const few = all.slice(0, 3).join("; ");
-      const changed = all.length > 3 ? say("{changes}; and so on", { changes: few }) : few;
-      return say(
-        "Update, each less rate times derivative: {changed}. Step forward to see the new {output}.",
-        { changed, output },
-      );
-    }
-    if (phase === "forward") {
-      const node = graph.nodes.find((n) => n.name === name);
-      return say("Forward: {formula}.", { formula: sim.forwardFormula(node, now.values) });
-    }
-    const paths = now.paths[name];
-    const formula = sim.backwardFormula(graph, name, paths, now.grads);
-    if (!paths.length) return say("Backward: {formula}: the output by itself.", { formula });
-    const where = paths.map((p) => sim.localFormula(graph, name, p)).join(", ");
-    if (paths.length === 1) return say("Backward: {formula}, where {where}.", { formula, where });
-    const n = paths.length;
-    return say("Backward: {formula}, the sum over {n} paths, where {where}.", { formula, n, where });
-  };
-
-  const formulas = (state, now, updated) => {
-    const { graph } = state;
-    const row = (formula, reached, here) =>
-      `<li class="${reached ? "" : "sim-todo"}${here ? " sim-here" : ""}">${sim.math(formula)}</li>`;
-    const is = (phase, name) => now.at?.phase === phase && now.at.name === name;
-    const forward = graph.nodes.map((node) => {
-      const reached = now.known.has(node.name);
-      const formula = sim.forwardFormula(node, reached && now.values, mathml);
-      return row(formula, reached, is("forward", node.name));
-    });
-    const backward = graph.backward.map((name) => {
-      const reached = now.derived.has(name);
-      const grads = reached && now.grads;
-      const formula = sim.backwardFormula(graph, name, now.paths[name], grads, mathml);
-      return row(formula, reached, is("backward", name));
-    });
-    const update = changes(state, mathml).map((formula) => row(formula, updated, updated));
-    const lists = {
-      [say("Forward")]: forward,
-      [say("Backward")]: backward,
-      [say("Update")]: update,
-    };
-    $("formulas").innerHTML = Object.entries(lists)
-      .map(
-        ([title, rows]) =>
-          `<div><h3>${title}</h3><ol tabindex="0" aria-label="${title}">${rows.join("")}</ol></div>`,
-      )
+  const formulas = (state, now) => {
+    $("formulas").innerHTML = sim
+      .formulas(state, now)
+      .map(([title, rows]) => {
+        const items = rows.map(({ shown, reached, here }) => {
+          const kind = `${reached ? "" : "sim-todo"}${here ? " sim-here" : ""}`;
+          return `<li class="${kind}">${shown}</li>`;
+        });
+        return `<div><h3>${title}</h3><ol tabindex="0" aria-label="${title}">${items.join("")}</ol></div>`;
+      })
       .join("");
     for (const list of $("formulas").querySelectorAll("ol")) {
       reveal(list, list.querySelector(".sim-here"));
@@ -179,9 +133,10 @@
   /** A drawing that is wider than the screen follows the current node. */
   const follow = (at) => {
     const box = $("canvas");
-    if (!at?.name || box.scrollWidth <= box.clientWidth) return;
+    const centre = drawing.centre(at?.name);
+    if (!centre || box.scrollWidth <= box.clientWidth) return;
     const scale = box.scrollWidth / drawing.svg.viewBox.baseVal.width;
-    box.scrollTo({ left: drawing.centre(at.name)[0] * scale - box.clientWidth / 2 });
+    box.scrollTo({ left: centre[0] * scale - box.clientWidth / 2 });
   };
 
   const returned = ({ graph, inputs }, now, columns) => {
@@ -215,19 +170,45 @@
       `<thead><tr><td></td>${heads.join("")}</tr></thead><tbody>${rows.join("")}</tbody>`;
   };
 
-  const plot = ({ graph, past }, now, output) => {
+  const plot = ({ graph, inputs, past }, now, output) => {
+    const { training } = graph;
     const losses = past.map((round) => round.output);
-    if (now.known.has(graph.output)) losses.push(now.values[graph.output]);
-    sim.plot($("plot"), losses, output);
+    if (training) losses.push(sim.judge(graph, inputs, training.rows).loss);
+    else if (now.known.has(graph.output)) losses.push(now.values[graph.output]);
+    const shown = training
+      ? say("The loss on all {rows} rows", { rows: training.rows.t.length })
+      : output;
+    sim.plot($("plot"), losses, shown);
     const [first, last] = [losses[0], losses.at(-1)];
-    const from = { output, first: sim.format(first), last: sim.format(last) };
+    const from = { output: shown, first: sim.format(first), last: sim.format(last) };
     $("plot-title").textContent =
       losses.length < 2
-        ? say("{output} after each update", { output })
+        ? say("{output} after each update", { output: shown })
         : last < first
           ? say("{output} falls from {first} to {last}", from)
-          : last > first && past.length > 1
-            ? say("{output} goes from {first} to {last}: the rate is too large", from)
-            : say("{output} goes from {first} to {last}", from);
+          : last <= first || past.length < 2
+            ? say("{output} goes from {first} to {last}", from)
+            : say("{output} goes from {first} to {last}: the rate is too large", from);
+  };
+
+  const decision = ({ graph, inputs, row, past }) => {
+    const { classes, rows, held_out, labels, inputs: names, plane } = graph.training;
+    sim.decision($("decision"), graph, inputs, sim.batch(graph, past.length)[row - 1]);
+    const [seen, unseen] = [rows, held_out].map((set) => sim.judge(graph, inputs, set));
+    const [low, middle, high] = classes.length === 3 ? classes : [classes[0], "", classes[1]];
+    const said = { right: seen.right, rows: seen.rows, held: unseen.right, unseen: unseen.rows };
+    $("decision-title").textContent = say(
+      "Right for {right} of {rows} rows, and for {held} of {unseen} that were held out",
+      said,
+    );
+    const ends = { low, middle, high };
+    $("decision-legend").textContent = middle
+      ? say("○ {low}, □ {middle}, + {high}. Shaded: {high} (solid edge) and {low} (dashed edge), with the other inputs at their mean.", ends)
+      : say("○ {low}, + {high}. Shaded: {high}.", ends);
+    const [x, y] = plane.map((name) => labels[names.indexOf(name)]);
+    $("decision").setAttribute(
+      "aria-label",
+      say("What is decided by {x} and {y}, with the rows of the study", { x, y }),
+    );
   };
 })();
