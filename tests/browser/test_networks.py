@@ -6,9 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-
-from numpy_ref import classifier
-from tests.support.simulator import (
+from support.simulator import (
     NETWORKS,
     Page,
     choose,
@@ -17,6 +15,8 @@ from tests.support.simulator import (
     run_a_training,
     shown,
 )
+
+from numpy_ref import classifier
 from triptych.agreement import bounds as measured
 
 Visit = Callable[..., Page]
@@ -94,16 +94,17 @@ def test_the_map_is_numpys_decision(visit: Visit, address: str) -> None:
     params, _, _ = declared.arrays(seen)
     ranges, corners = json.loads(page.get_attribute("#sim-decision", "data-corners"))
     size = (41, 31)
-    grid = np.stack(
-        np.meshgrid(*(np.linspace(*ends, n) for ends, n in zip(ranges, size, strict=True))), -1
-    )
+
+    def spread(ends: list[list[float]]) -> np.ndarray:
+        axes = [np.linspace(low, high, n) for (low, high), n in zip(ends, size, strict=True)]
+        return np.stack(np.meshgrid(*axes), -1)
+
+    grid = spread(ranges)
     rows = np.zeros((grid[..., 0].size, len(declared.inputs)))
     for axis, name in enumerate(declared.plane):
         rows[:, declared.inputs.index(name)] = grid[..., axis].ravel()
     decided = classifier.predict(params, rows).reshape(grid.shape[:2])
-    places = np.stack(
-        np.meshgrid(*(np.linspace(a, b, n) for a, b, n in zip(*corners, size, strict=True))), -1
-    )
+    places = spread([list(pair) for pair in zip(*corners, strict=True)])
     count = len(declared.classes)
     for k in {0, count - 1} if count == 3 else {1}:
         own = decided == k

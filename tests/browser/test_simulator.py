@@ -6,8 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-
-from tests.support.simulator import (
+from support.simulator import (
     GRAPHS,
     KEYS,
     NETWORKS,
@@ -25,6 +24,7 @@ from tests.support.simulator import (
     steps,
     type_in,
 )
+
 from triptych import names
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "docs" / "_ext"))
@@ -382,6 +382,12 @@ def test_a_wrong_address_is_refused(visit: Visit, address: str, why: str) -> Non
     click(page, "step")
     assert steps(page)[0] == 1
     assert page.inner_text("#sim-say").startswith("Forward")
+
+
+def test_the_bar_of_buttons_has_no_ground_of_its_own(simulator: Page) -> None:
+    """A style of another page's bars does not reach it."""
+    ground = "getComputedStyle(document.querySelector('.sim-bar .tp-bar')).backgroundColor"
+    assert simulator.evaluate(ground) == "rgba(0, 0, 0, 0)"
 
 
 def test_announces_each_step(simulator: Page) -> None:
