@@ -30,7 +30,7 @@ jax: Any = pytest.importorskip("jax")
 pytestmark = pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor:UserWarning")
 
 TITLES = {"all": COLUMNS, **{column: (column,) for column in COLUMNS}}
-QUICK = {("gradients", "all"), ("linear_regression", "numpy_ref")}
+QUICK = ("linear_regression", "numpy_ref")
 
 
 class Shell:
@@ -83,7 +83,7 @@ def modules(concept: str, columns: Sequence[str]) -> list[parse.Module]:
 @pytest.mark.parametrize(
     ("concept", "title"),
     [
-        pytest.param(concept, title, marks=[] if (concept, title) in QUICK else pytest.mark.slow)
+        pytest.param(concept, title, marks=[] if (concept, title) == QUICK else pytest.mark.slow)
         for concept in parse.concepts()
         for title in TITLES
     ],
