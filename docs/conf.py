@@ -18,7 +18,7 @@ gettext_compact = False
 # of a page it is known anyhow, and line numbers would change with every edit
 gettext_location = False
 # whether a text without a translation, or a translation without a text, is a warning
-translations_complete = False
+translations_complete = True
 extensions = [
     "myst_parser",
     "sphinx.ext.autodoc",
