@@ -26,6 +26,8 @@ PACKAGES = (
 )
 SETTINGS = ("XLA_", "MALLOC_", "OPENBLAS_", "MKL_", "OMP_", "GLIBC_", "CUBLAS_", "TORCHINDUCTOR_")
 """Beginnings of the variables that change how the frameworks compute or allocate."""
+CACHE = "TORCHINDUCTOR_CACHE_DIR"
+"""Where compiled programs are kept: a path, and nothing that changes how they compute."""
 BUSY = 0.1
 """The share of a core that others may use before a run is warned."""
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "PJRT_NPROC")
@@ -76,7 +78,7 @@ def describe() -> dict[str, Any]:
             "environment": {
                 k: v
                 for k, v in os.environ.items()
-                if k.startswith(SETTINGS) and k not in (*THREADS, "XLA_FLAGS")
+                if k.startswith(SETTINGS) and k not in (*THREADS, "XLA_FLAGS", CACHE)
             },
             "tf32": torch.backends.cuda.matmul.fp32_precision == "tf32",
             "jax_default_matmul_precision": config.jax_default_matmul_precision,

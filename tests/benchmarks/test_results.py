@@ -96,7 +96,7 @@ def test_the_pages_table_has_the_times(page: Any, published: results.Results) ->
             times = words.significant(row.time.median / best, 2)
             cell = f"{words.duration(row.time.median)} ({times if row.batch == 32 else ''}"
             assert cell in text, row.label
-    assert text.count('<th scope="row">') >= 8
+    assert text.count("<tr>") >= 9
 
 
 def test_the_chart_has_every_row_that_it_does_not_leave_out(
