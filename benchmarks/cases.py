@@ -114,7 +114,7 @@ class Case(NamedTuple):
         """What is known before anything has run; `extra_info` in the results file."""
         names = ("concept", "task", "column", "peer", "mode", "device", "dtype", "batch", "steps")
         known = {name: getattr(self, name) for name in (*names, "flops", "bytes")}
-        empty = dict.fromkeys(("limit", "agreement", "compile", "break_even_steps"))
+        empty = dict.fromkeys(("limit", "agreement", "compile", "break_even_steps", "paid_against"))
         empty |= dict.fromkeys(("transfer", "peak_memory", "cpu", "card", "aged"))
         return known | {"threads": threads, "status": "ok", "reason": ""} | empty
 

@@ -30,6 +30,7 @@ def complete(results: dict[str, Any]) -> None:
                 # PyTorch's second call compiles nothing
                 paid = sum(s for name, s in info["compile"].items() if name != "second")
                 info["break_even_steps"] = break_even(paid, step, plain)
+                info["paid_against"] = slow
 
 
 def best(limits: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:

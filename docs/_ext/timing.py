@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 from typing import Any
 
-from columns import raw, root
+from columns import fold, raw, root
 from docutils import nodes
 from evidence import ROOT
 from sphinx.application import Sphinx
@@ -67,14 +67,23 @@ class Answers(_Computed):
     """`{timing-answers}`: what the rows say, in sentences, and on which machine."""
 
     def shown(self, found: Results) -> str:
-        """A list, and a line."""
-        items = "".join(f"<li>{html.escape(text)}</li>" for text in sentences(found))
+        """A list of the first task's, the others folded, and a line."""
+        said = list(sentences(found))
+        first = [text for text in said if f"({STEP}," in text or "GPU" in text]
+        others = [text for text in said if text not in first]
         machines = "; ".join(
             f"{setup['machine']['cpu']}, {counted(setup['machine']['cores'], 'core')}, "
             + ", ".join(f"{name} {setup['versions'][name]}" for name in MEASURED)
             for setup in found.setups.values()
         )
-        return f'<ul lang="en">{items}</ul><p lang="en">Measured on {html.escape(machines)}.</p>'
+        more = fold(word("Other tasks"), listed(others)) if others else ""
+        return f'{listed(first)}{more}<p lang="en">Measured on {html.escape(machines)}.</p>'
+
+
+def listed(texts: Sequence[str]) -> str:
+    """Sentences of the report, which are English, as a list."""
+    items = "".join(f"<li>{html.escape(text)}</li>" for text in texts)
+    return f'<ul lang="en">{items}</ul>'
 
 
 def timed(found: Results) -> list[Row]:

@@ -402,6 +402,7 @@ def test_break_even_is_against_the_same_column_as_written(
     ]
     limits.complete(results_of(*rows))
     assert compiled["break_even_steps"] == pytest.approx(expected / 1000)
+    assert compiled["paid_against"] == "as written"
     assert plain["break_even_steps"] is None
 
 

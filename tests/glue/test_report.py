@@ -536,6 +536,7 @@ def full() -> list[dict[str, Any]]:
     more = {
         "compile": {"first": 14.2, "second": 0.1},
         "break_even_steps": 28400.0,
+        "paid_against": "as written",
         "transfer": {"to_device": 1e-5, "to_host": 2e-5},
         "peak_memory": {"device": 2**21, "host": None},
         "flops": 1e4,
@@ -777,7 +778,8 @@ def test_when_compiling_pays_and_what_the_machine_can() -> None:
         bench(8e-6, ratios={"numba:fused": [0.25, 0.2, 0.3]}),
         bench(
             2e-6, column="jax_impl", mode="whole loop", compile={"lower": 0.1, "compile": 0.4},
-            break_even_steps=83333.3, ratios={"numba:fused": [0.5, 0.4, 0.6]},
+            break_even_steps=83333.3, paid_against="un-jitted",
+            ratios={"numba:fused": [0.5, 0.4, 0.6]},
         ),
         bench(1e-6, column="numba", mode="fused", peer=True),
     ]  # fmt: skip
@@ -787,11 +789,27 @@ def test_when_compiling_pays_and_what_the_machine_can() -> None:
         "2.0 at 32 rows (JAX whole loop)."
     )
     assert said[2] == (
-        "Compiling (a step, cpu x1): JAX whole loop takes 500 ms to compile and pays after 83000 "
-        "steps at 32 rows."
+        "Compiling (a step, cpu x1): JAX whole loop takes 500 ms to compile and, beside the column "
+        "un-jitted, pays after 83000 steps at 32 rows."
     )
     rows[1]["extra_info"]["break_even_steps"] = None
-    assert "and never pays at 32 rows" in answered(*rows)[2]
+    assert "beside the column un-jitted, never pays at 32 rows" in answered(*rows)[2]
+    # where what to compare it with was not measured, nothing is said of it
+    rows[1]["extra_info"]["paid_against"] = None
+    assert "takes 500 ms to compile at 32 rows" in answered(*rows)[2]
+
+
+def test_when_compiling_pays_is_taken_from_the_run_that_knows() -> None:
+    about = {"column": "jax_impl", "compile": {"compile": 0.4}}
+    whole = bench(3e-6, **about, break_even_steps=100.0, paid_against="un-jitted")
+    runs = [
+        results_file(row, datetime=f"2026-01-0{day}")
+        for day, row in enumerate((whole, bench(2e-6, **about), bench(1e-6, **about)), start=1)
+    ]
+    row = only(results.merge(runs))
+    assert row.time
+    assert row.time.median == pytest.approx(2e-6)
+    assert (row.break_even_steps, row.paid_against) == (100.0, "un-jitted")
 
 
 def test_when_a_gpu_pays() -> None:

@@ -121,9 +121,11 @@ def _compiling(where: str, rows: Sequence[Row]) -> Iterator[str]:
         if not row.compile:
             continue
         once = f"{' '.join(row.label)} takes {duration(sum(row.compile.values()))} to compile"
-        even = row.break_even_steps
-        pays = f"pays after {significant(even, 2)} steps" if even else "never pays"
-        parts.append(f"{once} and {pays} {_at([row.batch])}".rstrip())
+        if row.paid_against:
+            even = row.break_even_steps
+            pays = f"pays after {significant(even, 2)} steps" if even else "never pays"
+            once += f" and, beside the column {row.paid_against}, {pays}"
+        parts.append(f"{once} {_at([row.batch])}".rstrip())
     if parts:
         yield f"Compiling ({where}): {'; '.join(parts)}."
 

@@ -109,6 +109,9 @@ class Row(NamedTuple):
     limit: dict[str, Any] | None = None
     compile: dict[str, float] | None = None
     break_even_steps: float | None = None
+    """After how many compiling has paid; None if never, or if `paid_against` is not known."""
+    paid_against: str | None = None
+    """The mode of the column that it is compared with; None where that was not measured."""
     transfer: dict[str, float] | None = None
     peak_memory: dict[str, float | None] | None = None
     card: float | None = None
@@ -276,6 +279,12 @@ def pooled(runs: Sequence[Row]) -> Row:
         return runs[-1]
     times = [time for time, _ in timed]
     middle, row = timed[(len(timed) - 1) // 2]
+    if not row.paid_against:  # a run of some rows alone may lack the one to compare with
+        paid = next((run for _, run in timed if run.paid_against), row)
+        row = row._replace(
+            compile=paid.compile, break_even_steps=paid.break_even_steps,
+            paid_against=paid.paid_against,
+        )  # fmt: skip
     low, high = min(time.low for time in times), max(time.high for time in times)
     rounds = sum(time.rounds for time in times)
     medians = {number: median for time in times for number, median in time.medians.items()}
@@ -352,7 +361,16 @@ def _row(letter: str, number: int, info: dict[str, Any], stats: Any, *, rounds: 
             raise ValueError
     except (KeyError, TypeError, ValueError, ZeroDivisionError):
         raise ResultsError(f"{what}: status ok, but no time (stats, steps)") from None
-    names = ("flops", "bytes", "limit", "compile", "break_even_steps", "transfer", "peak_memory")
+    names = (
+        "flops",
+        "bytes",
+        "limit",
+        "compile",
+        "break_even_steps",
+        "paid_against",
+        "transfer",
+        "peak_memory",
+    )
     measured: dict[str, Any] = {
         name: info.get(name) for name in (*names, "card", "messages", "aged")
     }

@@ -195,7 +195,7 @@ def steady(results: Results, task: str, rows: list[Row]) -> Sheet:
                 "95%": in_interval(row.to_baseline),
                 "CPU/GPU": in_times(row.to_cpu),
                 "compile": duration(sum(row.compile.values())) if row.compile else "",
-                "even": "" if not row.compile else "never" if even is None else f"{even:.0f}",
+                "even": f"{even:.0f}" if even else "never" if row.paid_against else "",
             }
         cells[_heading(row), row.label, row.side] = cell
     return _sheet(results, task, cells)._replace(notes=list(notes(results, rows)))
