@@ -49,7 +49,7 @@ from triptych.timing import tables
 from triptych.timing.words import counted, duration
 from triptych.train import launched_by
 
-TASK = "classifier step on several workers, SGD"
+TASK = "classifier step on workers, SGD"
 WORKERS = (1, 2, 3, 4)
 BATCHES = (32, 4096)
 ROUNDS = 9
