@@ -5,7 +5,7 @@ PYTHON ?= python3
 PYTEST_ARGS ?=
 BENCH_ARGS ?=
 RESULTS ?= build/timing
-RUNS ?= 3
+PROCESSES ?= 9
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -80,16 +80,13 @@ compare: $(INSTALLED) ## run the three columns, print how they agree, train on t
 test: $(INSTALLED) ## run the tests; PYTEST_ARGS="-x -k data" is passed on
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
-# Threads are a setting of the process, so the rows of one thread and of all are two runs; each is
-# made RUNS times, and pooled, because a machine is not as fast from run to run as it is within one.
-# Results that are committed are replaced at the end: git would call the checkout changed before.
-bench: $(BENCH_INSTALLED) ## time the columns; RUNS=1 is quicker; BENCH_ARGS=--sweep, RESULTS=DIR
+# Threads are a setting of the process, so the rows of one thread and of all are two runs. Results
+# that are committed are replaced at the end: git would call the checkout changed before.
+bench: $(BENCH_INSTALLED) ## time the columns; PROCESSES=3 is quicker; BENCH_ARGS=--sweep, RESULTS=DIR
 	@rm -rf build/bench; mkdir -p build/bench $(RESULTS)
-	@time="$(BIN)/python -m pytest --benchmark-only $(BENCH_ARGS)"; failed=0; \
-	for run in $$(seq $(RUNS)); do \
-		$$time --threads 1 --device cpu --benchmark-json=build/bench/one-thread-$$run.json || failed=1; \
-		$$time --benchmark-json=build/bench/all-threads-$$run.json || failed=1; \
-	done; \
+	@time="$(BIN)/python -m pytest --benchmark-only --processes $(PROCESSES) $(BENCH_ARGS)"; failed=0; \
+	$$time --threads 1 --device cpu --benchmark-json=build/bench/one-thread.json || failed=1; \
+	$$time --benchmark-json=build/bench/all-threads.json || failed=1; \
 	$(BIN)/python -m benchmarks.workers --out build/bench/workers.json || failed=1; \
 	mv build/bench/*.json $(RESULTS) && \
 	$(BIN)/python -m triptych report $(RESULTS)/*.json --out $(RESULTS) && exit $$failed

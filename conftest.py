@@ -4,6 +4,7 @@ The options stand here because pytest reads those of this directory's conftest.p
 """
 
 import importlib.util
+import math
 import os
 import sys
 from pathlib import Path
@@ -28,6 +29,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--sweep", action="store_true", help="batches of 4^0 to 4^10 as well")
     group.addoption(
         "--budget", type=float, default=1.0, help="seconds of timed rounds for a row (default: 1)"
+    )
+    group.addoption(
+        "--processes", type=int, default=3, help="of each row, one after the other (default: 3)"
     )
 
 
@@ -79,6 +83,8 @@ def _heed(config: pytest.Config) -> None:
     if unheard := sorted(given & UNHEARD):
         listed = ", ".join(f"--benchmark-{name}" for name in unheard)
         raise pytest.UsageError(f"{listed}: not here; how long a row is timed is --budget's to say")
+    if config.getoption("--processes") < 1 or not 0 < config.getoption("--budget") < math.inf:
+        raise pytest.UsageError("--processes must be 1 or more, --budget a positive number")
     if "compare-fail" in given and "compare" not in given:
         raise pytest.UsageError("--benchmark-compare-fail needs --benchmark-compare")
     if "histogram" in given and importlib.util.find_spec("pygal") is None:

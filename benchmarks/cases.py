@@ -13,8 +13,8 @@ from triptych import column, trees
 from triptych.agreement.measures import Unit
 from triptych.column import Column
 
-FEWEST, MOST = 7, 201
-"""Turns: enough for quartiles; more would tell nothing new."""
+FEWEST = 7
+"""Rounds of what is measured alone: enough for quartiles."""
 
 EPS = {
     "float64": 2.0**-52,

@@ -16,9 +16,10 @@ from benchmarks import cases, clock, limits, machine, turns
 class Session:
     """What the rows of one run have in common."""
 
-    def __init__(self, threads: int, budget: float) -> None:
+    def __init__(self, threads: int, budget: float, processes: int) -> None:
         self.threads = threads
         self.budget = budget
+        self.processes = processes
         self.run = machine.run(threads)
         self.limits: list[dict[str, Any]] = []
         self.rows: list[dict[str, Any]] = []
@@ -51,7 +52,8 @@ def session_of(config: pytest.Config) -> Session:
     """The run's session; begun by whoever asks first."""
     if SESSION not in config.stash:
         threads = config.getoption("--threads") or machine.usable_cores()
-        config.stash[SESSION] = Session(threads, config.getoption("--budget"))
+        asked = config.getoption("--budget"), config.getoption("--processes")
+        config.stash[SESSION] = Session(threads, *asked)
         config.add_cleanup(config.stash[SESSION].kept.cleanup)
         if config.getoption("--deterministic"):
             import torch
@@ -114,7 +116,7 @@ def measure(
         if case.id not in session.outcomes:
             together = [other for other in session.chosen if other.family == case.family]
             session.outcomes |= turns.measure(
-                together, session.threads, session.budget,
+                together, session.threads, session.budget, session.processes,
                 worker=config.stash.get(WORKER, turns.Process), say=_teller(config),
             )  # fmt: skip
         outcome = session.outcomes[case.id]

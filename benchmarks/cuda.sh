@@ -63,11 +63,11 @@ gpu)
     watch=$!
     # what nothing else can tell comes first
     bench 150 cuda-twin --device cuda --budget 0.5 -k twin
-    bench 360 cuda-sweep --device cuda --sweep --budget 0.2 -k "not twin"
+    bench 360 cuda-sweep --device cuda --sweep --processes 1 --budget 0.2 -k "not twin"
     kill "$watch"
     ;;
 cpu)
-    bench 300 cpu-all-threads --device cpu --sweep --budget 0.2
+    bench 300 cpu-all-threads --device cpu --sweep --processes 1 --budget 0.2
     bench 200 cpu-one-thread --device cpu --threads 1 --budget 0.2
     ;;
 *)

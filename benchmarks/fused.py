@@ -24,8 +24,8 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 def compiled(fastmath: set[str] = FAST, **options: Any) -> Callable[[Function], Function]:
-    """numba's decorator, which has no annotations."""
-    decorate: Callable[[Function], Function] = numba.njit(fastmath=fastmath, **options)
+    """numba's decorator, which has no annotations; what it makes is kept beside this file."""
+    decorate: Callable[[Function], Function] = numba.njit(fastmath=fastmath, cache=True, **options)
     return decorate
 
 

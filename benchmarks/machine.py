@@ -127,8 +127,8 @@ def busy(seconds: float = 0.2) -> str:
         return ""
     return (
         f"this machine is busy: a loop on one core ran {1 - lost:.0%} of the time. Ratios of rows "
-        "that are measured in turn, and CPU times, hold better than times do; --budget 5 makes "
-        "the intervals narrower, and a quiet hour all of it better"
+        "that are measured in turn, and CPU times, hold better than times do; --processes 9 "
+        "makes their ranges honest, and a quiet hour narrow"
     )
 
 

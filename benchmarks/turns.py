@@ -3,6 +3,11 @@
 A process is forked from one that has imported the frameworks and computed nothing, so a row's
 allocator, thread pools and caches are as fresh as those of any other, whatever ran before it. In
 turn, since what else the machine does then slows all of them alike: a ratio is taken within a turn.
+
+And several times, each time in new processes: where a process's memory comes to lie makes it a few
+percent faster or slower for as long as it lives, which no number of turns can show. The ratio of a
+pair of processes is the median over their turns; a row keeps those of all pairs, and what they
+spread over is how sure the ratio is.
 """
 
 import contextlib
@@ -15,19 +20,22 @@ from functools import partial
 from itertools import combinations
 from typing import Any, NamedTuple, Protocol
 
-import numpy as np
-
-from benchmarks.cases import FEWEST, MOST, SEED, Case, InvalidRow
+from benchmarks.cases import Case, InvalidRow
 from benchmarks.harness import TURN, Runner, Turn
 
 LIMIT = 300.0
 """Seconds after which a row that does not answer has failed."""
+FEWEST, MOST = 3, 201
+"""Turns of a process: enough for a median; more would tell nothing new."""
 AGED = 9
 """Turns after the process has made and freed a large array."""
 TELLING = 0.1
 """The change from which an aged process has a figure of its own."""
-RESAMPLES = 500
-PRELOADED = ("numpy", "torch", "jax", "jax.numpy", "benchmarks.turns", "pytest")
+PRELOADED = (
+    *("numpy", "torch", "torch._dynamo", "jax", "jax.numpy", "benchmarks.turns", "pytest"),
+    # the peers, where they are installed
+    *("autograd.numpy", "numba", "optax", "sklearn.neural_network"),
+)
 
 
 class Worker(Protocol):
@@ -131,7 +139,13 @@ class Measured(NamedTuple):
     """A row with its times."""
 
     row: dict[str, Any]
-    turns: list[Turn]
+    processes: list[list[Turn]]
+    """The turns of each of its processes."""
+
+    @property
+    def turns(self) -> list[Turn]:
+        """Those of all its processes."""
+        return [turn for turns in self.processes for turn in turns]
 
 
 Outcome = Measured | InvalidRow | RuntimeError
@@ -145,7 +159,9 @@ class Table:
         self.workers: dict[str, Worker] = {}
 
     def seat(self, case: Case, threads: int, worker: type[Worker]) -> None:
-        """Make a row and warm it up."""
+        """Make a row and warm it up, unless it has failed before."""
+        if case.id in self.outcomes:
+            return
         try:
             self.workers[case.id] = worker(case, threads)
         except (InvalidRow, RuntimeError) as error:
@@ -182,6 +198,7 @@ def measure(
     cases: Sequence[Case],
     threads: int,
     budget: float,
+    processes: int = 1,
     worker: type[Worker] = Process,
     say: Callable[[str], None] = lambda _: None,
 ) -> dict[str, Outcome]:
@@ -190,7 +207,8 @@ def measure(
     Args:
         cases: the rows.
         threads: of each process, for the record.
-        budget: seconds of turns for each row.
+        budget: seconds of turns for each row, in all its processes.
+        processes: how many each row has, one after the other.
         worker: where a row is measured.
         say: told what is being done, for whoever waits.
 
@@ -198,24 +216,32 @@ def measure(
         By the row's id: what was measured, or why it has no time.
     """
     table = Table()
+    taken: dict[str, list[list[Turn]]] = {case.id: [] for case in cases}
     try:
-        for case in cases:
-            say(f"{case.words}: making and warming up")
-            table.seat(case, threads, worker)
-        if table.workers:
+        for number in range(1, processes + 1):
+            for case in cases:
+                if number == 1:
+                    say(f"{case.words}: making and warming up")
+                table.seat(case, threads, worker)
+            if not table.workers:
+                break
             rounds = [table.ask(key, "seconds") for key in table.workers]
             # before a short round there is one that is not timed
             seconds = [TURN + one if one < TURN else one for one in rounds]
-            count = turns_in(budget * len(seconds), sum(seconds))
-            say(f"{len(seconds)} {'rows' if len(seconds) > 1 else 'row'} in turn, {count} times")
-            turns = table.around(count)
-            for key in list(table.workers):
-                table.ask(key, "age")
-            aged = table.around(AGED)
+            count = turns_in(budget / processes * len(seconds), sum(seconds))
+            what = f"{len(seconds)} {'rows' if len(seconds) > 1 else 'row'} in turn, {count} times"
+            say(f"{what}, in processes {number} of {processes}" if processes > 1 else what)
+            for key, turns in table.around(count).items():
+                taken[key].append(turns)
+            if number < processes:
+                table.clear()
+        for key in list(table.workers):
+            table.ask(key, "age")
+        aged = table.around(AGED)
         for case in cases:
             if row := table.ask(case.id, "finish"):
-                row |= _times(case, turns[case.id], aged[case.id])
-                table.outcomes[case.id] = Measured(row, turns[case.id])
+                row |= _times(case, taken[case.id], aged[case.id])
+                table.outcomes[case.id] = Measured(row, taken[case.id])
     finally:
         table.clear()
     _compare(cases, table.outcomes, threads)
@@ -228,13 +254,14 @@ def turns_in(budget: float, seconds: float) -> int:
     return count if count % 2 else count - 1
 
 
-def _times(case: Case, turns: Sequence[Turn], aged: Sequence[Turn]) -> dict[str, Any]:
+def _times(case: Case, processes: Sequence[Sequence[Turn]], aged: Sequence[Turn]) -> dict[str, Any]:
     """What stands beside the times on the wall: the card's, the processor's, an aged process's.
 
     glibc gives a large array back to the system at once, until a larger one has been freed; the
     next one is then brought in page by page. Whether that is so the faults say, which no neighbour
     disturbs; what it costs, the times.
     """
+    turns = [turn for turns in processes for turn in turns]
     if card := statistics.median(turn.card for turn in turns):
         return {"card": card}
     processor = [turn.cpu for turn in turns]
@@ -242,18 +269,20 @@ def _times(case: Case, turns: Sequence[Turn], aged: Sequence[Turn]) -> dict[str,
         return {}
     middle = statistics.median(processor)
     found: dict[str, Any] = {"cpu": {"median": middle, "min": min(processor)}}
-    if turns and aged:
+    if aged:  # it is the last process that has aged
         before, after = (
-            statistics.median(turn.faults for turn in group) for group in (turns, aged)
+            statistics.median(turn.faults for turn in group) for group in (processes[-1], aged)
         )
-        later = statistics.median(turn.cpu for turn in aged)
-        if after < before / 2 and abs(later / middle - 1) > TELLING:
+        young, later = (
+            statistics.median(turn.cpu for turn in group) for group in (processes[-1], aged)
+        )
+        if after < before / 2 and abs(later / young - 1) > TELLING:
             found["aged"] = {"cpu": later, "faults": after, "faults before": before}
     return found
 
 
 def _compare(cases: Sequence[Case], outcomes: Mapping[str, Outcome], threads: int) -> None:
-    """Give each row its ratios to the others: the median over turns, and how sure it is.
+    """Give each row its ratios to the others, one for each of its processes.
 
     On one thread of a CPU they are ratios of CPU time, which a neighbour cannot stretch; that of
     several threads is no duration, and a GPU's row spends it waiting: there, of time on the wall.
@@ -266,17 +295,13 @@ def _compare(cases: Sequence[Case], outcomes: Mapping[str, Outcome], threads: in
         outcome.row["ratios"] = {}
         outcome.row["ratios of"] = "cpu" if alone else "wall"
     for (case, ours), (other, theirs) in combinations(timed, 2):
-        mine, its = ([t.cpu if alone else t.wall for t in out.turns] for out in (ours, theirs))
-        count = min(len(mine), len(its))
-        middle, low, high = interval(np.array(its[:count]) / np.array(mine[:count]))
-        ours.row["ratios"][f"{other.column}:{other.mode}"] = [middle, low, high]
-        back = [1 / middle, 1 / high, 1 / low]
-        theirs.row["ratios"][f"{case.column}:{case.mode}"] = back
+        pairs = zip(ours.processes, theirs.processes, strict=True)
+        ratios = [_ratio(mine, its, "cpu" if alone else "wall") for mine, its in pairs]
+        ours.row["ratios"][f"{other.column}:{other.mode}"] = ratios
+        theirs.row["ratios"][f"{case.column}:{case.mode}"] = [1 / ratio for ratio in ratios]
 
 
-def interval(values: np.ndarray) -> tuple[float, float, float]:
-    """The median, and its 95% interval: where the medians of resampled turns lie (bootstrap)."""
-    rng = np.random.default_rng(SEED)
-    drawn = values[rng.integers(0, len(values), (RESAMPLES, len(values)))]
-    low, high = np.quantile(np.median(drawn, axis=1), (0.025, 0.975))
-    return float(np.median(values)), float(low), float(high)
+def _ratio(mine: Sequence[Turn], its: Sequence[Turn], clock: str) -> float:
+    """How many times as fast one process is as another: the median over the turns of both."""
+    turns = zip(mine, its, strict=False)  # a row that failed meanwhile may have broken one off
+    return statistics.median(getattr(two, clock) / getattr(one, clock) for one, two in turns)

@@ -41,7 +41,6 @@ from benchmarks.bench_reproducible import MODES as EQUAL_BITS
 from benchmarks.cases import in_float64
 from benchmarks.compile_time import unchecked
 from benchmarks.machine import THREADS, busy, describe, load, run, usable_cores, with_threads
-from benchmarks.turns import interval
 from triptych.agreement.digests import digest
 from triptych.column import Column, missing
 from triptych.names import COLUMNS, DISPLAY_NAMES
@@ -237,7 +236,7 @@ def _row(column: str, workers: int, batch: int, kind: str, found: dict[str, Any]
     seconds = found["seconds"]
     (other,) = FITS.keys() - {kind}
     modes = {"ordinary": FASTEST[column, "cpu"], "equal bits": EQUAL_BITS[column]}
-    ratio = [*interval(np.array(seconds[other]) / np.array(seconds[kind]))]
+    ratios = [*map(truediv, seconds[other], seconds[kind])]
     low, middle, high = statistics.quantiles(seconds[kind], n=4, method="inclusive")
     about = {
         "concept": "data_parallel", "task": TASK, "column": column, "peer": False,
@@ -245,7 +244,7 @@ def _row(column: str, workers: int, batch: int, kind: str, found: dict[str, Any]
         "batch": batch, "steps": steps,
         "status": "ok", "reason": "", "messages": found.get("messages", {}).get(kind),
         "agreement": {"distance": distance, "unit": "absolute", "bound": bound},
-        "ratios": {f"{column}:{modes[other]}": ratio}, "ratios of": "wall",
+        "ratios": {f"{column}:{modes[other]}": ratios}, "ratios of": "wall",
     }  # fmt: skip
     stats = {"min": min(seconds[kind]), "q1": low, "median": middle, "q3": high}
     name = f"{TASK}, {batch} rows, {column}, {kind}, {counted(workers, 'worker')}"

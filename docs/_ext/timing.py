@@ -199,12 +199,11 @@ ORDINARY = {
 
 
 def _price(row: Row | None) -> str:
-    """The median of the runs, and from the lowest end of their intervals to the highest."""
+    """The median of the processes, the lowest and the highest."""
     if row is None:
         return ""
-    ratios = [told[ORDINARY[row.column]] for told in row.ratios.values()]
-    middle = statistics.median(ratio[0] for ratio in ratios)
-    low, high = min(ratio[1] for ratio in ratios), max(ratio[2] for ratio in ratios)
+    ratios = [ratio for told in row.ratios.values() for ratio in told[ORDINARY[row.column]]]
+    middle, low, high = statistics.median(ratios), min(ratios), max(ratios)
     # a ratio says how many times as fast: its inverse, how many times as long
     return " ".join(
         (significant(1 / middle, 2), f"({significant(1 / high, 2)}-{significant(1 / low, 2)})")

@@ -95,7 +95,7 @@ def test_a_target_that_forgets_to_wait_is_caught() -> None:
 
     work = long_work()
     # the same work, waited for, passes: it is the missing wait that is caught
-    assert len(measured(target_of(work, synchronize)).turns) >= cases.FEWEST
+    assert len(measured(target_of(work, synchronize)).turns) >= turns.FEWEST
     with pytest.raises(InvalidRow, match="does not wait"):
         measured(target_of(work))
 
@@ -409,8 +409,8 @@ def test_break_even_is_against_the_same_column_as_written(
 def test_turns_fill_the_budget() -> None:
     # every turn has a round that is not timed; an odd number has one in the middle
     assert turns.turns_in(1.0, 0.01) == 99
-    assert turns.turns_in(1.0, 10.0) == cases.FEWEST
-    assert turns.turns_in(1.0, 1e-9) == cases.MOST
+    assert turns.turns_in(1.0, 10.0) == turns.FEWEST
+    assert turns.turns_in(1.0, 1e-9) == turns.MOST
 
 
 def test_a_row_is_measured_with_fresh_state_each_round() -> None:
@@ -424,7 +424,7 @@ def test_a_row_is_measured_with_fresh_state_each_round() -> None:
     target = target_of(run)._replace(start=lambda: ([1.0],))
     found = measured(target)
     assert set(seen) == {(1.0,)}
-    assert len(found.turns) == cases.FEWEST
+    assert len(found.turns) == turns.FEWEST
     assert found.row["agreement"] == {"distance": 0.0, "unit": "absolute", "bound": 1e-6}
     assert found.row["status"] == "ok"
 
@@ -623,7 +623,7 @@ def test_the_card_has_a_clock_of_its_own(monkeypatch: pytest.MonkeyPatch) -> Non
     turn = runner.turn()
     assert said[:7] == ["run", "wait", "event", "run", "event", "wait", "read"]
     assert turn.card == pytest.approx(3e-4)
-    assert turns._times(runner.case, [turn], []) == {"card": turn.card}
+    assert turns._times(runner.case, [[turn]], []) == {"card": turn.card}
     # XLA's stream takes none
     runner.case = runner.case._replace(column="jax_impl")
     assert runner.turn().card == 0

@@ -251,6 +251,8 @@ def test_a_histogram_is_drawn(run: Callable[..., Ran]) -> None:
     [
         ("--benchmark-min-rounds=3", "--benchmark-min-rounds: not here"),
         ("--benchmark-compare-fail=min:5%", "--benchmark-compare-fail needs --benchmark-compare"),
+        ("--processes=0", "--processes must be 1 or more"),
+        ("--budget=nan", "--budget a positive number"),
         ("--benchmark-histogram", "needs pip install 'pytest-benchmark[histogram]'"),
     ],
 )

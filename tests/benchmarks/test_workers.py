@@ -61,7 +61,7 @@ def test_they_are_rows_of_the_report(monkeypatch: pytest.MonkeyPatch) -> None:
     assert row.time
     assert (row.time.median, row.messages) == (2e-4, 0.5)
     (ratios,) = row.ratios.values()
-    assert ratios["torch_impl:as written"] == [2.0, 2.0, 2.0]
+    assert set(ratios["torch_impl:as written"]) == {2.0}
     (sentence,) = (text for text in answers.sentences(merged) if "at 32 rows" in text)
     assert sentence.startswith(f"Shortest on ({workers.TASK}, at 32 rows): NumPy as written 1 wor")
     assert "PyTorch equal bits 1 worker (200 us), JAX whole loop 1 worker (100 us)" in sentence

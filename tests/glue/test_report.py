@@ -135,7 +135,7 @@ def test_files_of_schema_1_hold_times_of_rounds() -> None:
     assert only(results.merge([old])).limit is None
 
 
-def test_a_ratio_in_turn_has_its_interval() -> None:
+def test_a_ratio_in_turn_has_its_range() -> None:
     """The rows' own times say 4.0: what was measured in turn is believed."""
     rows = [
         bench(8e-6, ratios={"jax_impl:as written": [0.2, 0.19, 0.21]}, cpu={"median": 7e-6}),
@@ -147,7 +147,7 @@ def test_a_ratio_in_turn_has_its_interval() -> None:
     assert re.search(r"NumPy, as written +8\.00 us +7\.68 us +7\.00 us", text)
     assert re.search(r"5\.0x +4\.8-5\.2", text)
     assert "uncertain" not in text
-    # several runs: the median, from the lowest end to the highest; if that is wide, words say so
+    # several runs: the median of all processes, and their range; if that is wide, words say so
     rows[1]["extra_info"] |= {"ratios": {"numpy_ref:as written": [5.2, 4.9, 6.0]}}
     again = results_file(*rows, datetime="2026-01-02")
     rows[1] = bench(2e-6, column="jax_impl", ratios={"numpy_ref:as written": [5.0, 4.8, 5.2]})
@@ -182,14 +182,16 @@ def test_the_share_of_ratios_that_two_runs_agree_about_is_said() -> None:
         ]
         return results_file(*rows, datetime=f"2026-01-0{day}")
 
-    # the intervals of the second meet, but the first run's ratio lies outside the second's
-    one = run(1, [2.0, 1.9, 2.1], [2.0, 1.9, 2.3], [5.0, 4.0, 6.0])
-    two = run(2, [2.05, 1.95, 2.2], [2.2, 2.1, 2.4], [5.5, 4.9, 6.1])
+    # the ranges of the second meet, but the first run's ratio lies outside the second's; those of
+    # the fourth do not meet
+    one = run(1, [2.0, 1.9, 2.1], [2.0, 2.3, 1.9, 2.0], [5.0, 4.0, 6.0], [3.0, 3.1])
+    two = run(2, [2.2, 1.95, 2.05], [2.2, 2.1, 2.4], [5.5, 4.9, 6.1], [3.2, 3.3])
     merged = results.merge([one, two])
-    assert merged.agreeing == (3, 2)
-    said = "3 ratios measured in turn by several runs: 67% of them lie in the 95% intervals of all"
-    assert said in " ".join(printed(one, two).split())
-    assert "of them lie" not in printed(one)
+    assert merged.agreeing == (4, 3, 2)
+    said = "4 ratios measured in turn by several runs: for 75% of them the ranges of all runs meet"
+    text = " ".join(printed(one, two).split())
+    assert f"{said}, and for 50% each run's ratio lies in the ranges of all" in text
+    assert "of them the ranges" not in printed(one)
 
 
 def test_a_gpu_is_not_taken_for_the_cpu_that_it_is_compared_with() -> None:

@@ -10,6 +10,12 @@ that several runs of a set-up have measured is pooled: how memory was laid out a
 machine did differs from run to run, and the rounds of a single run cannot show it. Ratios stay
 within a run: what slows a whole run down leaves them as they are.
 
+Where two rows were measured in turn, `extra_info["ratios"]` has their ratio in each of the row's
+processes. Their median counts, and they lie between the lowest and the highest of them: with n
+processes the median of all that there could be lies there with 1 - 2^(1-n), whatever their
+distribution is: it lies outside only if all n fall on one side of it. (Older files have a median
+and the ends of an interval in place of the processes.)
+
 A row that is not `ok` is stripped of everything measured where it is read, so that no later step
 can show a time for it.
 """
@@ -78,13 +84,13 @@ class Time(NamedTuple):
 
 
 class Ratio(NamedTuple):
-    """How many times as fast as something else: the median over the runs that have both."""
+    """How many times as fast as something else: the median over processes, or over runs."""
 
     value: float
     foreign: bool
     """The other is of another set-up."""
     within: tuple[float, float] | None = None
-    """Where it lies with 95%; None where the two have not been measured in turn."""
+    """The lowest and the highest of the processes; None where the two did not take turns."""
 
 
 class Row(NamedTuple):
@@ -121,8 +127,8 @@ class Row(NamedTuple):
     aged: dict[str, float] | None = None
     """Where it differs, once the process has freed a large array: "cpu" and page "faults"."""
     ratios: Mapping[int, Mapping[str, Sequence[float]]] = MappingProxyType({})
-    """By run and "column:mode": how many times as fast as a row measured in turn with this one,
-    and the 95% interval."""
+    """By run and "column:mode": how many times as fast each process was as that of a row measured
+    in turn with this one."""
     to_baseline: Ratio | None = None
     to_machine: Ratio | None = None
     """How many times as fast as what the machine can: well below 1."""
@@ -146,8 +152,9 @@ class Results(NamedTuple):
     not_run: list[str]
     repeated: tuple[int, int]
     """Rows that several runs have measured, and those of them whose quartile ranges overlap."""
-    agreeing: tuple[int, int]
-    """Ratios that several runs have taken in turn, and those that lie in every run's interval."""
+    agreeing: tuple[int, int, int]
+    """Ratios that several runs have taken in turn, those whose ranges have a point in common, and
+    those that lie in every run's range."""
     baseline: str
 
     def name(self, side: Side) -> str:
@@ -256,9 +263,10 @@ def merge(results: Sequence[dict[str, Any]], baseline: str | None = None) -> Res
     many = len(setups) > 1
     lines = [f"{f'{letter}: ' * many}{what}: {why}" for letter, what, why in dict.fromkeys(not_run)]
     overlaps = [found for row in rows.values() if (found := _overlap(row)) is not None]
-    agreeing = [held for row in rows.values() for held in _held(row)]
+    agreeing = [found for row in rows.values() for found in _agreeing(row)]
     compared, name = _compare([pooled(row) for row in rows.values()], baseline)
-    repeated, agree = ((len(found), sum(found)) for found in (overlaps, agreeing))
+    repeated = len(overlaps), sum(overlaps)
+    agree = len(agreeing), sum(meet for meet, _ in agreeing), sum(held for _, held in agreeing)
     return Results(compared, setups, limits, lines, repeated, agree, name)
 
 
@@ -302,8 +310,12 @@ def _overlap(runs: Sequence[Row]) -> bool | None:
     return max(time.low for time in times) <= min(time.high for time in times)
 
 
-def _held(runs: Sequence[Row]) -> Iterator[bool]:
-    """For each ratio of a row that several runs have: whether each lies in every run's interval."""
+def _agreeing(runs: Sequence[Row]) -> Iterator[tuple[bool, bool]]:
+    """For each ratio of a row that several runs have: what they say of each other.
+
+    Returns:
+        Whether their ranges have a point in common, and whether each run's median lies in all.
+    """
     found: dict[str, list[Sequence[float]]] = defaultdict(list)
     for row in runs:
         for ratios in row.ratios.values():
@@ -311,8 +323,9 @@ def _held(runs: Sequence[Row]) -> Iterator[bool]:
                 found[name].append(ratio)
     for several in found.values():
         if len(several) > 1:
-            lowest, highest = (max(r[1] for r in several), min(r[2] for r in several))
-            yield all(lowest <= middle <= highest for middle, _, _ in several)
+            lowest, highest = max(map(min, several)), min(map(max, several))
+            held = all(lowest <= statistics.median(one) <= highest for one in several)
+            yield lowest <= highest, held
 
 
 def _ours(result: Any) -> dict[str, Any]:
@@ -446,8 +459,8 @@ def ratio_of(row: Row, candidates: Iterable[Row]) -> Ratio | None:
     elsewhere, foreign, other, name = min(fair, key=lambda one: (*one[:2], one[2].median))
     in_turn = [found[name] for found in row.ratios.values() if name in found]
     if in_turn and not elsewhere:
-        middles, lows, highs = zip(*in_turn, strict=True)
-        return Ratio(statistics.median(middles), foreign, (min(lows), max(highs)))
+        processes = [ratio for ratios in in_turn for ratio in ratios]
+        return Ratio(statistics.median(processes), foreign, (min(processes), max(processes)))
     both = row.time.medians.keys() & other.medians.keys()
     within = [other.medians[number] / row.time.medians[number] for number in both]
     return Ratio(statistics.median(within or [other.median / row.time.median]), foreign)

@@ -21,8 +21,8 @@ from triptych.timing.words import (
     counted,
     crossing,
     duration,
-    in_interval,
     in_mebibytes,
+    in_range,
     in_share,
     in_times,
     is_wide,
@@ -192,7 +192,7 @@ def steady(results: Results, task: str, rows: list[Row]) -> Sheet:
                 "limit": in_share(row.limit),
                 "machine": in_times(slower(row.to_machine)),
                 "baseline": in_times(row.to_baseline),
-                "95%": in_interval(row.to_baseline),
+                "range": in_range(row.to_baseline),
                 "CPU/GPU": in_times(row.to_cpu),
                 "compile": duration(sum(row.compile.values())) if row.compile else "",
                 "even": f"{even:.0f}" if even else "never" if row.paid_against else "",
@@ -279,7 +279,7 @@ def _doubts(results: Results, rows: list[Row]) -> Iterator[str]:
         what = f"{', '.join(row.label)}, {', '.join(filter(None, _heading(row)))}"
         what += f" ({results.name(row.side)})"
         if is_wide(row.to_baseline):
-            yield f"uncertain: the ratio of {what}, is somewhere in {in_interval(row.to_baseline)}"
+            yield f"uncertain: the ratio of {what}, is somewhere in {in_range(row.to_baseline)}"
         if row.aged and row.time and row.time.cpu:
             yield (
                 f"in a process that has run a while: {what} takes {duration(row.aged['cpu'])} of "
@@ -330,11 +330,12 @@ def remark_lines(results: Results) -> Iterator[str]:
             f"The quartile ranges of the single runs overlap for {overlapping} of the rows. "
             "A ratio is taken within a run: shown is the median"
         )
-    compared, held = results.agreeing
+    compared, meet, held = results.agreeing
     if compared:
         yield (
-            f"{counted(compared, 'ratio')} measured in turn by several runs: {held / compared:.0%} "
-            "of them lie in the 95% intervals of all runs"
+            f"{counted(compared, 'ratio')} measured in turn by several runs: for "
+            f"{meet / compared:.0%} of them the ranges of all runs meet, and for "
+            f"{held / compared:.0%} each run's ratio lies in the ranges of all"
         )
     yield (
         f"baseline: how many times as fast as {results.baseline}, on the same device and threads; "

@@ -7,16 +7,17 @@ from triptych.timing.results import Ratio
 from triptych.timing.trends import Crossover
 
 WIDE = 0.1
-"""How far an interval may reach from its ratio before words say that it is wide."""
+"""How far a range may reach from its ratio before words say that it is wide."""
 BINDS = {"flops": "flops", "bytes": "bytes", "dispatch": "floor"}
 LEGEND = (
     "cpu x2: on two threads, or two workers of one; time: of one step, the median over rounds; "
     "least: the shortest; CPU: time of all threads of the process, which a neighbour on the "
     "machine hardly changes.",
-    "95%: where the ratio before it lies with 95% (bootstrap of the turns; of several runs, from "
-    "the lowest end to the highest). Both rows are measured in turn, each in a process of its own; "
-    "on one thread it is a ratio of CPU time, else of time on the wall. On several workers the two "
-    "forms of one column take turns in the same processes, on the wall.",
+    "range: the ratio before it is the median over pairs of processes in which the two rows took "
+    "turns, and lay between these. Of n pairs, the true median lies there with 1 - 2^(1-n): with "
+    "75% of 3, 99.6% of 9. On one thread it is a ratio of CPU time, else of time on the wall. On "
+    "several workers the two forms of one column take turns in the same processes, on the wall: "
+    "there it is the range of the turns.",
     "limit: how much of the measured limit that binds is reached: flops (matrix product), bytes "
     "(what has to be read and written, at the bandwidth of a triad that is at least a third as "
     "large: of a cache, or of the memory) or floor (the empty compiled step; in a whole loop, a "
@@ -76,8 +77,8 @@ def slower(ratio: Ratio | None) -> Ratio | None:
     return ratio and ratio._replace(value=1 / ratio.value, within=None)
 
 
-def in_interval(ratio: Ratio | None) -> str:
-    """Where a ratio lies: "2.2-2.4"; "" where the two were not measured in turn."""
+def in_range(ratio: Ratio | None) -> str:
+    """Where a ratio lay: "2.2-2.4"; "" where the two were not measured in turn."""
     return "-".join(significant(end, 2) for end in ratio.within) if ratio and ratio.within else ""
 
 
