@@ -120,7 +120,7 @@ lint: $(DOCS_INSTALLED) ## check style, format, the direction of imports, types
 	$(BIN)/ruff check $(SOURCES) docs exercises conftest.py
 	$(BIN)/ruff format --check $(SOURCES) docs exercises conftest.py
 	$(BIN)/lint-imports
-	$(BIN)/mypy $(SOURCES) docs
+	$(BIN)/mypy $(SOURCES) docs exercises
 
 clean: ## remove the environments, the caches and the build outputs
 	rm -rf $(VENV) $(OLDEST) $(ORACLES) build dist site *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis .benchmarks

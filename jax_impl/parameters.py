@@ -14,7 +14,7 @@ from safetensors import SafetensorError
 
 from jax_impl import Device, checked, from_numpy, to_numpy
 from jax_impl.classifier import Params
-from triptych import whole
+from triptych import parameter_file
 
 TORCH_FILES = (b"PK\x03\x04", b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.")
 """How a file of `torch.save` begins: a zip archive, or the magic number of the older form."""
@@ -63,7 +63,7 @@ def save(path: str | os.PathLike[str], params: dict[str, Array]) -> None:
         raise ValueError("save: params must have other names, got __metadata__, the format's own")
     # safetensors writes the bytes as they lie in memory: they must lie in order
     arrays = {name: np.asarray(p, order="C") for name, p in to_numpy(params).items()}
-    whole.write(path, safetensors.numpy.save(arrays))
+    parameter_file.write(path, safetensors.numpy.save(arrays))
 
 
 @checked
@@ -87,7 +87,7 @@ def load(
 
     Source: document B, the state of a model.
     """
-    content = whole.read(path, most=LARGEST)
+    content = parameter_file.read(path, most=LARGEST)
     if content.startswith(TORCH_FILES):
         raise ValueError(
             f"load: path must be a whole safetensors file, got {path}, a PyTorch file: "
@@ -100,7 +100,7 @@ def load(
             f"load: path must be a whole safetensors file of NumPy dtypes, got {path}: {error}"
         ) from error
     if like is not None:
-        arrays = whole.in_order_of(to_numpy(like), arrays)
+        arrays = parameter_file.in_order_of(to_numpy(like), arrays)
     return from_numpy(arrays, device=device)
 
 

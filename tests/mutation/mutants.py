@@ -231,8 +231,8 @@ class Mutant(NamedTuple):
     def test_files(self) -> dict[str, str]:
         """The files in tests/columns with its tests, without the ending: words of their names."""
         concept = Path(self.path).stem
-        files = {f"test_{'mechanics' if concept == 'recording' else concept}": ""}
-        return files | ({"test_rates": f"-{concept}."} if self.kind == "stale capture" else {})
+        rates = {"test_rates": f"-{concept}."} if self.kind == "stale capture" else {}
+        return {f"test_{concept}": ""} | rates
 
 
 def concept_files(root: Path) -> list[str]:
