@@ -30,6 +30,7 @@ extensions = [
     "notebooks",
     "solutions",
     "tables",
+    "trap_page",
     "timing",
     "reference",
     "simulator",

@@ -1,4 +1,4 @@
-"""The directives that show what was measured: claims, agreement, traps, pictures, timing."""
+"""The directives that show what was measured: claims, agreement, digests, pictures, timing."""
 
 import html
 import json
@@ -8,7 +8,6 @@ from functools import cache
 from typing import Any
 
 import mistakes
-import traps
 from columns import fold, raw, root
 from docutils import nodes
 from docutils.parsers.rst import directives
@@ -465,47 +464,6 @@ class Witness(_Shown):
         )
 
 
-# Traps
-
-
-class Traps(_Shown):
-    """`{traps}`: every entry of traps.toml, by group, with what its lines give."""
-
-    def run(self) -> list[nodes.Node]:
-        """A field to search in, and a section for each group and each entry: each has an anchor."""
-        made: list[nodes.Node] = [
-            raw(
-                f'<p><label for="tp-find">{word("Find")}</label> <input id="tp-find" type="search" '
-                'autocomplete="off"> <output id="tp-found" aria-live="polite"></output></p>'
-                f'<script defer src="{self.up}_static/traps.js"></script>'
-            )
-        ]
-        used = {trap.group for trap in traps.load()}
-        for name, title in ((name, title) for name, title in traps.GROUPS.items() if name in used):
-            group = nodes.section(ids=[f"group-{name}"], names=[f"group-{name}"])
-            group += nodes.title("", word(title), translatable=False)
-            group += self._entries(name)
-            made.append(group)
-        return made
-
-    def _entries(self, group: str) -> list[nodes.Node]:
-        made: list[nodes.Node] = []
-        for trap in (trap for trap in traps.load() if trap.group == group):
-            section = nodes.section(ids=[trap.id], names=[trap.id])
-            section += nodes.title("", word(trap.title), translatable=False)
-            links = ", ".join(
-                '<a href="{0}concepts/{1}.html#{2}"><code>{1}.{2}</code></a>'.format(
-                    self.up, *place.split(".")
-                )
-                for place in trap.at
-            )
-            where = f" {word('Concerns {links}.', links=links)}" if links else ""
-            body = traps.table(trap, self.found["traps"][""][trap.id])
-            section += raw(f"<p>{mistakes.text(word(trap.why))}{where}</p>{body}")
-            made.append(section)
-        return made
-
-
 # Timing
 
 
@@ -584,7 +542,6 @@ DIRECTIVES = {
     "agreement-summary": AgreementSummary,
     "digests": Digests,
     "witness": Witness,
-    "traps": Traps,
     "timing": Timing,
     "picture": Picture,
 }

@@ -1,8 +1,8 @@
-"""Same name, different function: the entries of traps.toml, run, judged and shown.
+"""Same name, different function: the entries of traps.toml, run and judged.
 
 Each line of an entry is run as it stands in a fresh scope with `np`, `torch`, `jax` and `jnp`; what
-it gives must be what stands behind it in traps.toml, and is shown on the page. The table at the
-top of the page is made of the entries that are told in brief.
+it gives must be what stands behind it in traps.toml. trap_page.py shows it; the table at the top of
+the page is made of the entries that are told in brief.
 
     python docs/_ext/traps.py           judge every line
     python docs/_ext/traps.py --fill    write the outcomes that are missing, to be read by a person
@@ -284,24 +284,6 @@ def note(traps: Sequence[Trap], up: str) -> str:
     )
     label = word("Same name, different function:")
     return f'<p class="tp-trap"><strong>{label}</strong> {links}</p>'
-
-
-def table(trap: Trap, outcomes: dict[str, list[tuple[str, str | None]]]) -> str:
-    """What the lines of an entry give, column by column."""
-    cells = []
-    for column in COLUMNS:
-        items = "".join(
-            f"<li><code>{html.escape(line)}</code>"
-            + ("" if outcome is None else f" <samp>{html.escape(outcome)}</samp>")
-            + "</li>"
-            for line, outcome in outcomes.get(column, [])
-        )
-        body = f"<ul>{items}</ul>" if items else f"<p>{word('nothing of the kind')}</p>"
-        cells.append(
-            f'<div class="tp-trap-column" data-column="{column}">'
-            f"<h3>{DISPLAY_NAMES[column]}</h3>{body}</div>"
-        )
-    return f'<div class="tp-traps tp-wide">{"".join(cells)}</div>'
 
 
 def main(arguments: list[str]) -> int:
