@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from triptych.agreement.exhibits import flat
+from triptych.agreement.quantities import flat
 from triptych.column import Column, missing
 
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from triptych import data
 from triptych.agreement import bounds
-from triptych.agreement.exhibits import Named
+from triptych.agreement.quantities import Named
 from triptych.column import Column
 
 

@@ -14,8 +14,11 @@ from typing import Any
 
 import numpy as np
 
-from triptych.port.call import Functions, called, prepared
-from triptych.port.sides import Call, Side, functional, is_module, takes_params, x64
+from triptych.port.arguments import Functions, call_of, functions_of
+from triptych.port.call import compare
+from triptych.port.run_jax import x64
+from triptych.port.run_torch import functional
+from triptych.port.sides import Call, Side, is_module, takes_params
 from triptych.port.values import is_jax, is_torch, to_jax, to_torch, walk
 from triptych.timing.clock import compilations, unfinished
 
@@ -116,13 +119,14 @@ def time(
     """
     if not budget > 0:
         raise ValueError(f"time: budget must be above 0, got {budget}")
-    given: dict[str, Any] = {"torch": torch, "jax": jax, "numpy": numpy, "kwargs": kwargs}
-    sides, call = called(*arguments, **given, **options)
+    sides = functions_of(arguments, torch, jax, numpy)
+    call = call_of(sides, arguments, dict(kwargs or {}))
     double = any(a.dtype.name in ("float64", "complex128") for a in call.given.values())
     with x64(double and any(side.framework == "jax" for side in sides)):
         runs = [_ready(side, call) for side in sides]
         firsts = [_once(run) for run in runs]  # before the comparison, which would compile as well
-    prepared(*arguments, **given, **options)[0].raise_if_apart()
+    given: dict[str, Any] = {"torch": torch, "jax": jax, "numpy": numpy, "kwargs": kwargs}
+    compare(*arguments, **given, **options).raise_if_apart()
     with x64(double and any(side.framework == "jax" for side in sides)):
         took = [_warm(side.label, run) for side, run in zip(sides, runs, strict=True)]
         rounds = min(MOST, max(FEWEST, round(budget / max(sum(took), 1e-9))))

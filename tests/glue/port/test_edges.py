@@ -5,7 +5,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from triptych.port.call import compare, cotangents_of
+from triptych.port.call import compare
+from triptych.port.comparison import cotangents_of
 from triptych.port.verdict import Given, Rule, judge
 
 LOW, WIDE = 2.0**-23, 2.0**-52
