@@ -1,4 +1,4 @@
-"""What the machine can: both training loops written for numba, nothing stored that need not be.
+"""What the machine is capable of: both training loops in numba, with no store that can be avoided.
 
 They are no model for a reader: 4-16-8-3 by its sizes, a block of rows at a time with the rows
 innermost, so that what lies between the input and a gradient stays in the nearest cache. Each row

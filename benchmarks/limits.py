@@ -34,7 +34,7 @@ def complete(results: dict[str, Any]) -> None:
 
 
 def best(limits: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Of several measurements of a limit the best: what a machine once did, it can."""
+    """The best of several measurements of a limit: the machine has shown that it can reach it."""
     found: dict[Any, dict[str, Any]] = {}
     for limit in limits:
         key = tuple(limit.get(name) for name in ("device", "quantity", "dtype", "column", "size"))
@@ -120,7 +120,7 @@ DTYPES = {"cpu": ("float32", "float64"), "cuda": ("float32", "float64", "tf32", 
 TRIADS = {"cpu": (2**26, 2**20, 2**17, 2**14), "cuda": (2**26, 2**21)}
 """Numbers in each of a triad's three arrays: 805 MB, which no cache holds, 13, 1.6 and 0.2 MB.
 
-On a GPU 25 MB, for its second cache: less is over before the next pass has been started.
+On a GPU 25 MB, for its second cache: a smaller pass ends before the next has been started.
 """
 PASSES = 16
 """Of the largest triad on a GPU before one wait: a wait takes as long as a tenth of a pass."""
@@ -178,7 +178,7 @@ def _seconds(call: Callable[[], Any], steps: int, warm: float = 0.0) -> dict[str
         times.append((time.perf_counter() - start) / steps)
     low, middle, high = statistics.quantiles(times, n=4)
     cores = (time.process_time() - busy) / (sum(times) * steps)
-    # the best of the rounds: a limit is what the machine can
+    # the best of the rounds, since a limit is the most that the machine can do
     return {"value": min(times), "spread": (high - low) / middle, "cores": round(cores, 2)}
 
 

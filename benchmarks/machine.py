@@ -29,7 +29,7 @@ SETTINGS = ("XLA_", "MALLOC_", "OPENBLAS_", "MKL_", "OMP_", "GLIBC_", "CUBLAS_",
 CACHE = "TORCHINDUCTOR_CACHE_DIR"
 """Where compiled programs are kept: a path, and nothing that changes how they compute."""
 BUSY = 0.1
-"""The share of a core that others may use before a run is warned."""
+"""The share of a core that other processes may use before a run prints a warning."""
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "PJRT_NPROC")
 """Which variables hold the thread pools of the three frameworks to a number."""
 

@@ -57,7 +57,7 @@ NUMBERS = {"ordinary": 4, "equal bits": 8}
 """Bytes of a number in a message."""
 MANY = (64, 1024)
 LATENCY, BANDWIDTH = 10e-6, 1.25e9
-"""Assumed on paper: seconds until a byte is there, and bytes a second (10 Gbit/s)."""
+"""The network that the estimate assumes: seconds of latency, and bytes a second (10 Gbit/s)."""
 
 Messages = list[tuple[str, list[int]]]
 """All-reduces of a step: the operation, and how many numbers each array of it has."""

@@ -126,7 +126,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         The exit status: 0, 1 where something disagrees, 2 for a wrong name or file.
     """
     for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # a letter that it lacks becomes "?", not an error
+        if isinstance(stream, io.TextIOWrapper):  # print "?" for what it cannot encode
             stream.reconfigure(errors="replace")
     words = list(sys.argv[1:] if arguments is None else arguments)
     commands: dict[str, Callable[[argparse.Namespace], int]] = {
@@ -193,9 +193,9 @@ def _processor() -> str:
 
 @contextlib.contextmanager
 def _no_interruption_lost() -> Iterator[None]:
-    """Ask again where Python drops an interruption, as it does any exception inside a callback.
+    """Interrupt again where Python drops a Ctrl-C, as it drops any exception inside a callback.
 
-    JAX has one that the garbage collector calls: one Ctrl-C in twenty did nothing.
+    The garbage collector calls one of JAX's: one Ctrl-C in twenty did nothing.
     """
     default = sys.unraisablehook
 

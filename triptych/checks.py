@@ -3,11 +3,9 @@
 `checked` reads a function's signature once. A shape such as `Float[Array, "n features"]` binds
 the size of `n` wherever it first appears and must hold wherever it appears again; a parameter
 dictionary such as `Annotated[dict[str, Array], {"w": "", "b": ""}]` fixes names and shapes. Limits
-stand in the annotation too: `learning_rate: Positive`, `steps: Count`, or `Annotated[float, Le(2)]`
-with any bound of the package annotated-types; labels are `Below[Int[Array, " n"], " classes"]`, the
-size of a batch is `UpTo[Count, " n"]`, gradients are `Like[Params, " params"]`. A plain `float` is
-any finite number, a plain `int` any whole one. A wrong type or dtype is a `TypeError`, anything
-else a `ValueError`; both name the argument, what was expected and what came.
+stand in the annotation too (`annotations`). A plain `float` is any finite number, a plain `int` any
+whole one. A wrong type or dtype is a `TypeError`, anything else a `ValueError`; both name the
+argument, what was expected and what came.
 
 Checks run at the door: a public function that is called by another public function of its column
 is not checked again. While a user's `jit`, `vmap` or `torch.compile` traces, an argument has no
@@ -23,28 +21,40 @@ no values, and its messages name neither the function nor where a size came from
 import functools
 import inspect
 import math
-import operator
 import os
-import re
 import threading
 from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping
 from numbers import Integral, Real
-from types import UnionType
-from typing import (
-    TYPE_CHECKING,
-    Annotated,
-    Any,
-    Literal,
-    NamedTuple,
-    TypeVar,
-    Union,
-    get_args,
-    get_origin,
-)
+from typing import Annotated, Any, Literal, NamedTuple, TypeVar, get_args, get_origin
 
 import numpy as np
-from annotated_types import Ge, GroupedMetadata, Gt, Interval, Le, Lt
-from jaxtyping import Bool, Float, Int, Num
+
+from triptych.annotations import (
+    FAMILIES,
+    FLOATS,
+    NUMERIC,
+    Below,
+    BelowSize,
+    Count,
+    Dims,
+    Fraction,
+    Like,
+    LikeArgument,
+    Limits,
+    Natural,
+    NonNegative,
+    Positive,
+    UpTo,
+    UpToSize,
+    check_references,
+    dims_of,
+    dtypes_of,
+    is_structure,
+    layout_of,
+    limits_of,
+    not_none,
+    parts_of,
+)  # fmt: skip
 
 __all__ = [
     "Backend",
@@ -66,8 +76,6 @@ __all__ = [
 ]
 
 Function = TypeVar("Function", bound=Callable[..., Any])
-Dims = tuple[tuple[str, int | None], ...]
-"""Each dimension of a shape: its name, and its size where the name is a number."""
 Layout = Mapping[str, Dims]
 """The dimensions of each entry of a parameter dictionary."""
 
@@ -91,86 +99,6 @@ class Backend(NamedTuple):
     """Put aside what a call could change in its arguments; returns what puts it back."""
 
 
-Positive = Annotated[float, Gt(0)]
-"""A finite number above 0: a learning rate."""
-NonNegative = Annotated[float, Ge(0)]
-"""A finite number of at least 0: the weight of a penalty."""
-Fraction = Annotated[float, Interval(ge=0, lt=1)]
-"""A number in [0, 1): how much to drop, how much of an average to keep."""
-Count = Annotated[int, Ge(1)]
-"""A whole number of at least 1: steps, epochs, sizes."""
-Natural = Annotated[int, Ge(0)]
-"""A whole number of at least 0."""
-
-
-class _BelowSize(NamedTuple):
-    """Every entry of an integer array lies in [0, size of this dimension)."""
-
-    dimension: str
-
-
-class _UpToSize(NamedTuple):
-    """A whole number of at most the size of this dimension."""
-
-    dimension: str
-
-
-class _LikeArgument(NamedTuple):
-    """A dictionary of arrays with the keys and shapes of this argument."""
-
-    argument: str
-
-
-if TYPE_CHECKING:  # as jaxtyping does it: to a type checker, the type with a remark
-    from typing import Annotated as Below
-    from typing import Annotated as Like
-    from typing import Annotated as UpTo
-else:
-
-    class Below:
-        """`Below[Int[Array, " n"], " classes"]`: integers from 0 to the size of `classes`, less 1.
-
-        The space in front keeps tools from reading the name as that of a type, as in jaxtyping.
-        """
-
-        def __class_getitem__(cls, item):
-            annotation, dimension = item
-            return Annotated[annotation, _BelowSize(dimension.strip())]
-
-    class Like:
-        """`Like[Params, " params"]`: a dictionary with the keys and shapes of argument `params`."""
-
-        def __class_getitem__(cls, item):
-            annotation, argument = item
-            return Annotated[annotation, _LikeArgument(argument.strip())]
-
-    class UpTo:
-        """`UpTo[Count, " n"]`: a whole number of at least 1 and at most the size of `n`."""
-
-        def __class_getitem__(cls, item):
-            annotation, dimension = item
-            return Annotated[annotation, _UpToSize(dimension.strip())]
-
-
-def _dtypes(annotation: Any) -> Any:
-    """The names of the dtypes that a jaxtyping annotation allows; what is no tuple allows any.
-
-    Floats of 8 bits and less are left out, because no framework computes in them.
-    """
-    found = getattr(annotation, "dtypes", None)
-    short = re.compile(r"float[48]_")
-    return tuple(d for d in found if not short.match(d)) if isinstance(found, tuple) else found
-
-
-FLOATS, INTEGERS, NUMERIC = _dtypes(Float), _dtypes(Int), _dtypes(Num)
-FAMILIES = {
-    FLOATS: "a floating-point dtype",
-    INTEGERS: "an integer dtype",
-    NUMERIC: "a numeric dtype",
-    _dtypes(Bool): "a boolean dtype",
-}
-
-
 OTHERWISE = (np.matrix, np.ma.MaskedArray)
 """Arrays of NumPy whose operators mean something else: `*`, or an entry that is not there."""
 
@@ -184,10 +112,6 @@ def dtype_name(x: Any) -> str:
     if name is None:
         name = SPELLED[x.dtype] = str(x.dtype).removeprefix("torch.")
     return name
-
-
-def _dims(text: str) -> Dims:
-    return tuple((dim, int(dim) if dim.isdigit() else None) for dim in text.split())
 
 
 def kind(value: Any) -> str:
@@ -288,7 +212,7 @@ class _Call:
             bad = np.argwhere(~np.isfinite(values))[0].tolist()
             raise self.wrong_value(name, "finite", f"{values[tuple(bad)]} at index {tuple(bad)}")
 
-    def within(self, name: str, value: Any, limits: "_Limits") -> None:
+    def within(self, name: str, value: Any, limits: "Limits") -> None:
         values = self.backend.read(value)
         if values is None:
             return
@@ -364,8 +288,8 @@ class _Checked(NamedTuple):
 
 
 def _array_rule(annotation: Any, *, index: bool) -> Rule:
-    dims = _dims(annotation.dim_str)
-    dtypes = _dtypes(annotation)
+    dims = dims_of(annotation.dim_str)
+    dtypes = dtypes_of(annotation)
 
     def rule(call: _Call, name: str, value: Any) -> Any:
         call.array(name, value)
@@ -378,7 +302,7 @@ def _array_rule(annotation: Any, *, index: bool) -> Rule:
 
 def _dict_rule(layout: Mapping[str, str] | None) -> Rule:
     """A dictionary of floating-point arrays, of these shapes if a layout is given."""
-    dims = None if layout is None else {key: _dims(text) for key, text in layout.items()}
+    dims = None if layout is None else {key: dims_of(text) for key, text in layout.items()}
 
     def rule(call: _Call, name: str, value: Any) -> Any:
         call.flat_dict(name, value, dims)
@@ -404,53 +328,14 @@ def _structure_rule(entries: Mapping[str, Any]) -> Rule:
     return rule
 
 
-class _Limits(NamedTuple):
-    """The range of a number, and the words for it."""
-
-    words: str
-    tests: tuple[tuple[Callable[[Any, Any], Any], float], ...]
-    """Comparisons, each with the limit that a number is compared with."""
-
-    def holds(self, value: float) -> bool:
-        return math.isfinite(value) and all(test(value, limit) for test, limit in self.tests)
-
-
 DEEPEST = 32
 """How deep lists may be nested: as many dimensions as every framework has."""
 LARGEST = {"float16": 65504.0, "bfloat16": 2.0**128 - 2.0**120, "float32": 2.0**128 - 2.0**104}
 """The largest number of each dtype that is narrower than Python's."""
 
-_BOUNDS: dict[type, tuple[str, str, Callable[[Any, Any], bool]]] = {
-    Gt: ("above", "(", operator.gt),
-    Ge: ("of at least", "[", operator.ge),
-    Lt: ("below", ")", operator.lt),
-    Le: ("of at most", "]", operator.le),
-}
-"""Of each bound: its words where it stands alone, its bracket, and the comparison."""
-
-
-def _limits(noun: str, metadata: Iterable[Any]) -> _Limits:
-    """The limits that stand behind a number's type in `Annotated`."""
-    bounds: list[Any] = []
-    for entry in metadata:
-        bounds += entry if isinstance(entry, GroupedMetadata) else [entry]
-    found = []
-    for bound in bounds:
-        if type(bound) not in _BOUNDS:
-            raise LookupError(f"{bound!r} is no limit of a number: use Gt, Ge, Lt, Le or Interval")
-        found.append((*_BOUNDS[type(bound)], getattr(bound, type(bound).__name__.lower())))
-    lower = [f"{bracket}{limit}" for _, bracket, _, limit in found if bracket in "(["]
-    upper = [f"{limit}{bracket}" for _, bracket, _, limit in found if bracket in ")]"]
-    if lower and upper:
-        words = f"{noun.replace('finite ', '')} in {lower[0]}, {upper[0]}"
-    else:
-        alone = " and ".join(f"{word} {limit}" for word, _, _, limit in found)
-        words = f"{noun} {alone}".strip()
-    return _Limits(words, tuple((test, limit) for *_, test, limit in found))
-
 
 def _number_rule(metadata: Iterable[Any]) -> Rule:
-    limits = _limits("a finite number", metadata)
+    limits = limits_of("a finite number", metadata)
 
     def rule(call: _Call, name: str, value: Any) -> Any:
         if isinstance(value, call.backend.arrays) and not isinstance(value, Real):
@@ -477,7 +362,7 @@ def _number_rule(metadata: Iterable[Any]) -> Rule:
 
 
 def _whole_number_rule(metadata: Iterable[Any]) -> Rule:
-    limits = _limits("a whole number", (m for m in metadata if not isinstance(m, _UpToSize)))
+    limits = limits_of("a whole number", (m for m in metadata if not isinstance(m, UpToSize)))
 
     def rule(call: _Call, name: str, value: Any) -> Any:
         if isinstance(value, bool) or not isinstance(value, Integral):
@@ -552,53 +437,21 @@ NestedNumbers = Annotated[Any, _Checked(_nested_numbers_rule)]
 """A Python number, or lists of them, nested."""
 
 
-def _not_none(annotation: Any) -> Any:
-    """X for X | None, anything else as it is."""
-    if get_origin(annotation) in (UnionType, Union) and type(None) in get_args(annotation):
-        others = tuple(a for a in get_args(annotation) if a is not type(None))
-        return Union[others]  # noqa: UP007 - of as many as there are
-    return annotation
-
-
-def _parts(annotation: Any) -> tuple[Any, tuple[Any, ...]]:
-    """The type, and what `Annotated` says about it."""
-    if get_origin(annotation) is Annotated:
-        base, *metadata = get_args(annotation)
-        return base, tuple(metadata)
-    return annotation, ()
-
-
-def _layout(metadata: Iterable[Any]) -> Mapping[str, Any] | None:
-    return next((entry for entry in metadata if isinstance(entry, Mapping)), None)
-
-
-def _is_structure(layout: Mapping[str, Any]) -> bool:
-    """Whether the entries have annotations of their own, rather than the shapes of parameters.
-
-    Raises:
-        LookupError: some have the one and some the other.
-    """
-    kinds = {isinstance(entry, str) for entry in layout.values()}
-    if len(kinds) > 1:
-        raise LookupError(f"{', '.join(layout)}: give each a shape, or each an annotation")
-    return kinds == {False}
-
-
 def _rule(annotation: Any) -> Rule | None:
     """The rule for one argument, from its annotation; None where anything goes."""
-    if (wanted := _not_none(annotation)) is not annotation:
+    if (wanted := not_none(annotation)) is not annotation:
         inner = _rule(wanted)
         return inner and (
             lambda call, name, value: value if value is None else inner(call, name, value)
         )
-    base, metadata = _parts(annotation)
+    base, metadata = parts_of(annotation)
     for entry in metadata:
         if isinstance(entry, _Checked):
             return entry.rule
-    if (layout := _layout(metadata)) is not None:
-        return _structure_rule(layout) if _is_structure(layout) else _dict_rule(layout)
+    if (layout := layout_of(metadata)) is not None:
+        return _structure_rule(layout) if is_structure(layout) else _dict_rule(layout)
     if hasattr(base, "dim_str"):
-        return _array_rule(base, index=any(isinstance(entry, _BelowSize) for entry in metadata))
+        return _array_rule(base, index=any(isinstance(entry, BelowSize) for entry in metadata))
     if get_origin(base) is dict and get_args(base)[1] is not Any:
         return _dict_rule(None)
     if get_origin(base) is Literal:
@@ -617,21 +470,21 @@ def _rule(annotation: Any) -> Rule | None:
 
 def _late_rules(annotation: Any) -> Iterator[Late]:
     """What to check of an argument once the shapes of all are known."""
-    base, metadata = _parts(_not_none(annotation))
-    dtypes = _dtypes(base)
+    base, metadata = parts_of(not_none(annotation))
+    dtypes = dtypes_of(base)
     if isinstance(dtypes, tuple) and set(dtypes) <= set(FLOATS):
         yield lambda call, name, value, _: call.finite(name, value)
-    bounds = [entry for entry in metadata if not isinstance(entry, _BelowSize)]
+    bounds = [entry for entry in metadata if not isinstance(entry, BelowSize)]
     if hasattr(base, "dim_str") and bounds:
-        yield functools.partial(_within, _limits("numbers", bounds))
+        yield functools.partial(_within, limits_of("numbers", bounds))
     for entry in metadata:
-        if isinstance(entry, _BelowSize):
+        if isinstance(entry, BelowSize):
             yield functools.partial(_below_size, entry.dimension)
-        elif isinstance(entry, _UpToSize):
+        elif isinstance(entry, UpToSize):
             yield functools.partial(_up_to_size, entry.dimension)
-        elif isinstance(entry, _LikeArgument):
+        elif isinstance(entry, LikeArgument):
             yield functools.partial(_like_argument, entry.argument)
-        elif isinstance(entry, Mapping) and _is_structure(entry):
+        elif isinstance(entry, Mapping) and is_structure(entry):
             for key, inner in entry.items():
                 for late in _late_rules(inner):
                     yield functools.partial(_entry, key, late)
@@ -644,7 +497,7 @@ def _held(call: _Call, name: str, value: Any, _: Mapping[str, Any]) -> None:
         raise call.wrong_value(name, f"a number that {dtype} can hold", value)
 
 
-def _within(limits: _Limits, call: _Call, name: str, value: Any, _: Mapping[str, Any]) -> None:
+def _within(limits: Limits, call: _Call, name: str, value: Any, _: Mapping[str, Any]) -> None:
     call.within(name, value, limits)
 
 
@@ -669,32 +522,6 @@ def _entry(
     late(call, f"{name}[{key!r}]", value[key], arguments)
 
 
-def _dimensions(annotation: Any) -> set[str]:
-    """The names of the sizes that an argument can tell."""
-    base, metadata = _parts(_not_none(annotation))
-    layout = _layout(metadata) or {}
-    found = {dim for dim, size in _dims(getattr(base, "dim_str", "")) if size is None}
-    for entry in layout.values():
-        found |= {d for d, _ in _dims(entry)} if isinstance(entry, str) else _dimensions(entry)
-    return found
-
-
-def _check_references(function: str, annotations: Mapping[str, Any]) -> None:
-    """Raise LookupError for a limit on a size or argument that the function does not have."""
-    sizes = {dim for annotation in annotations.values() for dim in _dimensions(annotation)}
-    waiting = list(annotations.values())
-    while waiting:
-        _, metadata = _parts(_not_none(waiting.pop()))
-        for entry in metadata:
-            if isinstance(entry, _BelowSize) and entry.dimension not in sizes:
-                raise LookupError(f"{function}: Below names {entry.dimension!r}, no size here")
-            if isinstance(entry, _UpToSize) and entry.dimension not in sizes:
-                raise LookupError(f"{function}: UpTo names {entry.dimension!r}, no size here")
-            if isinstance(entry, _LikeArgument) and entry.argument not in annotations:
-                raise LookupError(f"{function}: Like names {entry.argument!r}, no argument here")
-        waiting += (_layout(metadata) or {}).values()
-
-
 def make_checked(backend: Backend) -> Callable[[Function], Function]:
     """The decorator `checked` of one column.
 
@@ -715,8 +542,8 @@ def make_checked(backend: Backend) -> Callable[[Function], Function]:
         annotations = {n: p.annotation for n, p in signature.parameters.items()}
         rules = {n: r for n, a in annotations.items() if (r := _rule(a)) is not None}
         late = [(n, r) for n, a in annotations.items() for r in _late_rules(a)]
-        late += [(n, _held) for n, a in annotations.items() if _parts(_not_none(a))[0] is float]
-        _check_references(label, annotations)
+        late += [(n, _held) for n, a in annotations.items() if parts_of(not_none(a))[0] is float]
+        check_references(label, annotations)
 
         @functools.wraps(function)
         def wrapper(*args: Any, **kwargs: Any) -> Any:

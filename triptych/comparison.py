@@ -88,7 +88,7 @@ def compare(
 
 
 def show(console: Console, outcome: Outcome) -> None:
-    """Print the verdict, then what it rests on; on a terminal, where the top is gone, it again."""
+    """Print the verdict, then what it rests on; a terminal gets it again at the end."""
     verdict = verdict_line(outcome.rows, outcome.failures)
     console.print(verdict)
     for name in COLUMNS:

@@ -30,7 +30,7 @@ def missing_form(column: str, form: str, device: str = "cpu") -> str:
 def no_cpp_compiler() -> str:
     """Why `torch.compile` cannot make code for the CPU; "" if it can.
 
-    PyTorch tells it by an exception, seconds into the first call; it has no public question.
+    PyTorch tells it by an exception, seconds into the first call; no public function says so.
     """
     from torch._inductor.cpp_builder import get_cpp_compiler
     from torch._inductor.exc import InvalidCxxCompiler

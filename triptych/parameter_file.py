@@ -1,6 +1,6 @@
-"""Files that are whole or not there: how `parameters` writes one, and what it refuses to read.
+"""The file in which `parameters` keeps arrays: written whole or not at all, and read with care.
 
-The bytes are the caller's. What can go wrong with a file is the same for every framework.
+Each column makes and reads the bytes itself; what can go wrong with a file is the same for all.
 """
 
 import contextlib
@@ -78,7 +78,7 @@ def in_order_of(
 
 
 def _check_file(function: str, path: str | os.PathLike[str]) -> None:
-    """Refuse what is no file: a pipe keeps its reader waiting, a device may never end."""
+    """Refuse a pipe, which may keep its reader waiting, and a device, which may never end."""
     if not Path(path).is_file():
         words = f"{function}: path must be that of a file, got a folder, a pipe or a device"
         raise OSError(errno.EINVAL, words, os.fspath(path))

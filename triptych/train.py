@@ -38,9 +38,10 @@ LAUNCHED = {
 }
 """The variables by which a process knows that a launcher of its column's engine has started it."""
 BEATS = "TRIPTYCH_BEATS"
-"""The folder in which each worker says that it lives, and the one that looks after them."""
+"""The folder in which each worker, and the process that started them, shows that it is alive."""
 PARENT = "parent"
-"""The latter's file; a worker's is named after its process and holds its rank."""
+"""The file of the process that started them; a worker's is named after its process, and holds its
+rank."""
 BEAT = 0.5
 """Seconds between two signs of life."""
 FAILED, WRONG, HUNG = 1, 2, 3
@@ -48,7 +49,7 @@ FAILED, WRONG, HUNG = 1, 2, 3
 DEAD = re.compile(r"exitcode *: -(?!15\b)\d+ \(pid: (\d+)\)|PID (\d+) RUNNING")
 """How torchrun and mpiexec name a process that was killed (-15: by torchrun itself, afterwards)."""
 BANNER = re.compile(r"=|YOUR APPLICATION|This typically refers|Please see the FAQ|\s*$")
-"""How the lines begin that mpiexec writes in between."""
+"""How the lines begin with which mpiexec decorates its messages."""
 
 
 class Plan(NamedTuple):
@@ -107,7 +108,7 @@ def main(options: argparse.Namespace, words: list[str]) -> int:
                 raise ValueError(f"--workers is {options.workers}, but {size} were started")
             return _work(plan, group, watch, as_json=options.json)
     except _LostError:
-        # the dead one's launcher has to see it before it sees that this one ends
+        # the launcher has to notice the dead worker before it notices that this one ends
         time.sleep(2 * BEAT)
         print(f"triptych train: {rank}another worker is lost", file=sys.stderr, flush=True)
         os._exit(FAILED)
@@ -116,7 +117,7 @@ def main(options: argparse.Namespace, words: list[str]) -> int:
         say(f"triptych train: {rank}{reason}", file=sys.stderr)
         sys.stdout.flush()
         if rank:
-            time.sleep(2 * BEAT)  # a launcher that sees this one end does not let the others speak
+            time.sleep(2 * BEAT)  # once this one ends, the launcher silences the others
             # not by the usual way: the engine would wait for the other workers at the end
             os._exit(WRONG)
         return WRONG
@@ -157,7 +158,7 @@ def _make_devices(plan: Plan, workers: int) -> None:
 
     if plan.device == "cpu":
         jax.config.update("jax_platforms", "cpu")
-        if workers > 1:  # one there is in any case, and JAX refuses to be asked after its start
+        if workers > 1:  # there always is one, and JAX takes no number after its start
             jax.config.update("jax_num_cpu_devices", workers)
 
 
@@ -170,7 +171,7 @@ class _Watch:
 
     def __init__(self, plan: Plan) -> None:
         self.timeout = plan.timeout
-        # an ordinary run is one call, whose steps nobody sees
+        # an ordinary run is a single call, so nobody sees its steps
         self.sees_steps = plan.reproducible
         self.rank: int | None = None
         self.step = 0
@@ -191,7 +192,7 @@ class _Watch:
         self.step, self._moved = step, time.monotonic()
 
     def _forsaken(self) -> bool:
-        """Nobody looks after this worker any more, though somebody did."""
+        """Whether the process that started this worker has gone."""
         if self._folder is None:
             return False
         try:
@@ -203,7 +204,7 @@ class _Watch:
         while not self._ended.wait(BEAT):
             if os.getppid() != self._parent or self._forsaken():
                 os._exit(HUNG)
-            # whoever looks after the workers has seen by then which one is silent
+            # by then the process that started the workers has seen which one is silent
             limit = self.timeout + 10 * BEAT
             if self.sees_steps and time.monotonic() - self._moved > limit:
                 place = "" if self.rank is None else f"rank {self.rank}: "
@@ -377,7 +378,7 @@ def _launch(plan: Plan, workers: int, words: list[str]) -> int:
 
 
 def _pass_on(source: Any, target: Any, said: list[str]) -> None:
-    """Keep each line, and say at once what the workers say: the launcher's words are for nobody."""
+    """Keep each line, and pass on at once what a worker says, but not what its launcher says."""
     for line in source:
         ours = line.startswith("triptych train:")
         if (target is sys.stdout and not BANNER.match(line)) or (ours and line not in said):
@@ -410,7 +411,7 @@ def _silent(launcher: "subprocess.Popen[str]", folder: Path, timeout: float) -> 
 
 
 def _end(launcher: "subprocess.Popen[str]", ranks: Mapping[int, int]) -> None:
-    """Leave nothing behind that was started, not even what is stopped."""
+    """End every process that was started, even one that is suspended."""
     if launcher.poll() is not None:
         return
     launcher.terminate()

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from annotated_types import GroupedMetadata
 
-from triptych import checks
+from triptych import annotations, checks
 from triptych.column import Column, precision
 from triptych.names import CONCEPTS
 
@@ -33,26 +33,26 @@ class Right:
 
     def shape(self, text: str) -> list[int]:
         found = []
-        for dim, fixed in checks._dims(text):
+        for dim, fixed in annotations.dims_of(text):
             free = GIVEN[len(self.sizes) % len(GIVEN)]
             found.append(self.sizes.setdefault(dim, free) if fixed is None else fixed)
         return found
 
     def array(self, annotation: Any) -> np.ndarray:
-        allowed = checks._dtypes(annotation)
+        allowed = annotations.dtypes_of(annotation)
         wanted = ("float32", "float64", "int64", "bool")
         dtype = next(d for d in wanted if not isinstance(allowed, tuple) or d in allowed)
         return np.ones(self.shape(annotation.dim_str), dtype)
 
     def value(self, annotation: Any) -> Any:
-        base, metadata = checks._parts(checks._not_none(annotation))
+        base, metadata = annotations.parts_of(annotations.not_none(annotation))
         for entry in metadata:
-            if isinstance(entry, checks._LikeArgument):
+            if isinstance(entry, annotations.LikeArgument):
                 return self.values[entry.argument]
             if isinstance(entry, checks._Checked):
                 return {checks._device_rule: "cpu"}.get(entry.rule, [1, 2])  # type: ignore[arg-type]
-        layout = checks._layout(metadata)
-        if layout is not None and checks._is_structure(layout):
+        layout = annotations.layout_of(metadata)
+        if layout is not None and annotations.is_structure(layout):
             return {key: self.value(inner) for key, inner in layout.items()}
         if layout is not None:
             return {key: np.ones(self.shape(text), np.float32) for key, text in layout.items()}
@@ -70,17 +70,17 @@ class Right:
 
 def limits_of(annotation: Any) -> Any:
     """The limits of a number that stand in its annotation."""
-    _, metadata = checks._parts(checks._not_none(annotation))
-    known = [m for m in metadata if type(m) in checks._BOUNDS or isinstance(m, GroupedMetadata)]
-    return checks._limits("", known)
+    _, metadata = annotations.parts_of(annotations.not_none(annotation))
+    known = [m for m in metadata if type(m) in annotations.BOUNDS or isinstance(m, GroupedMetadata)]
+    return annotations.limits_of("", known)
 
 
 def wrong(  # noqa: C901 (a branch for each kind of annotation)
     column: Any, annotation: Any, right: Any
 ) -> Iterator[tuple[str, Any]]:
     """What is wrong for an argument, and its name."""
-    optional = checks._not_none(annotation) is not annotation
-    base, metadata = checks._parts(checks._not_none(annotation))
+    optional = annotations.not_none(annotation) is not annotation
+    base, metadata = annotations.parts_of(annotations.not_none(annotation))
     if not optional:
         yield "None", None
     yield "an object", object()
@@ -88,7 +88,7 @@ def wrong(  # noqa: C901 (a branch for each kind of annotation)
     if hasattr(base, "dim_str"):
         yield from wrong_arrays(column, base, metadata, right)
     elif isinstance(right, dict):
-        yield from wrong_dicts(column, right, checks._layout(metadata) is not None)
+        yield from wrong_dicts(column, right, annotations.layout_of(metadata) is not None)
     elif base in (float, int):
         for number in ("1", [1], True, 1 + 2j, np.ones(1), 10**400, -(10**400)):
             yield f"{type(number).__name__} {number!s:.9}", number
@@ -119,14 +119,14 @@ def wrong_arrays(  # noqa: C901
     else:
         yield "a matrix", np.ones((2, 2)).view(np.matrix)
         yield "a masked array", np.ma.masked_array(host)
-    allowed = checks._dtypes(base)
+    allowed = annotations.dtypes_of(base)
     if isinstance(allowed, tuple):
         if column.name == "numpy_ref":
             yield from [("objects", host.astype(object)), ("texts", host.astype(str))]
         for dtype in ("complex64", "bool", "int32", "float32"):
             if dtype not in allowed:
                 yield dtype, make(host.astype(dtype))
-    dims = checks._dims(base.dim_str)
+    dims = annotations.dims_of(base.dim_str)
     if not any(dim.startswith("*") for dim, _ in dims):
         yield "a dimension more", make(host[None])
         if host.ndim:
@@ -134,12 +134,12 @@ def wrong_arrays(  # noqa: C901
             yield "empty", make(host[:0])
     elif host.ndim:
         yield "empty", make(host[:0])
-    if isinstance(allowed, tuple) and set(allowed) <= set(checks.FLOATS):
+    if isinstance(allowed, tuple) and set(allowed) <= set(annotations.FLOATS):
         for bad in (np.nan, np.inf, -np.inf):
             spoilt = host.copy()
             spoilt[(-1,) * host.ndim] = bad
             yield f"{bad} in it", make(spoilt)
-    if any(isinstance(entry, checks._BelowSize) for entry in metadata):
+    if any(isinstance(entry, annotations.BelowSize) for entry in metadata):
         for bad in (-1, 2**20, 2**40):
             yield f"row {bad}", make(np.full_like(host, bad))
 

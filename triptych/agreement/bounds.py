@@ -1,7 +1,7 @@
 """Bounds that need a derivation or a measurement; the others stand with their exhibits.
 
 `descent` derives one for gradient descent on a mean squared error. `TRAINED` is for the classifier,
-where no derivation helps: a ReLU makes a jump of any rounding that comes too near to it.
+where no derivation helps: near its corner a ReLU turns the smallest rounding into a jump.
 
 Notation as in N. J. Higham, Accuracy and Stability of Numerical Algorithms, 2002: u = eps / 2 is
 the unit roundoff, and k roundings in a row, or a sum of k terms in any order, with or without

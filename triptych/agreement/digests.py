@@ -1,7 +1,7 @@
 """One digest for a whole training run: what `reproducible.fit` returns, down to the last bit.
 
-Elsewhere the columns agree within a bound; here they agree, and a digest says so in sixteen
-digits. digests.toml has those that every machine must find.
+Elsewhere the columns agree within a bound; here every bit is equal, which sixteen digits can say.
+digests.toml has the digests that every machine must find.
 """
 
 import functools

@@ -19,7 +19,7 @@ from triptych.source import differences, parse
 from triptych.source.parse import own_words
 
 WIDTH = 80
-"""What is comfortable to read: more is not used where a terminal has more."""
+"""The longest line that is comfortable to read, however wide the terminal is."""
 
 
 def transcript(
@@ -89,8 +89,8 @@ class _Page:
         self.marks = {name: f"{DISPLAY_NAMES[name]} |" for name in names}
         longest = max(map(len, self.marks.values()))
         self.marks = {n: f"{m[:-1]:{longest - 1}}|" for n, m in self.marks.items()}
-        # A column alone says what is its own where it has anything of its own. Where the
-        # columns agree in every bit, what they print is then the same in every byte.
+        # A line is marked as a column's own only where the columns differ. Where they agree in
+        # every bit, what each of them prints alone is then the same in every byte.
         judged = any(entry.claim.judged for entry in entries)
         self.words = len(names) > 1 or not judged or any(entry.own for entry in entries)
 

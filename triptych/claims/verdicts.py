@@ -40,7 +40,7 @@ ERRATUM: it gives what claims.toml says is true, and the document is wrong. WRON
 else. A column that lacks the function DIFFERS, at an erratum as well. MISSING: the framework is not
 installed."""
 SHOWN = "shown"
-"""This stands in the place of a verdict where no document prints the value."""
+"""In the place of a verdict, where no document prints the value."""
 
 
 class Result(NamedTuple):

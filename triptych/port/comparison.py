@@ -28,7 +28,7 @@ Found = tuple[Ran, Leaves]
 
 
 class _Measured(NamedTuple):
-    """What the verdict needs of an original's gradients that are gone."""
+    """What the verdict needs of an original's gradients, which are dropped to save memory."""
 
     apart: dict[str, Apart]
     errors: dict[str, float]
@@ -77,8 +77,8 @@ class Comparison:
     ) -> tuple[list[Found] | None, Rule, _Measured]:
         """Fill in the gradients, and run in the other precision.
 
-        One function after the other, and nothing is kept that is not needed any more: of a large
-        model there is no room for many copies.
+        The functions run one after the other, and what is no longer needed is dropped: there is no
+        room for many copies of a large model.
 
         Returns:
             What was found in the other precision, how to judge by it, and what is known of
@@ -182,7 +182,7 @@ class Comparison:
                         derived = bool(own[0][1]) and not values_only
                         pull = ran.pull if derived else None
                         grads = self._untied(pull(self._cotangents(own))) if pull else {}
-                except Exception:  # what makes no sense otherwise explains nothing
+                except Exception:  # a change with which it cannot run explains nothing
                     return False
                 if not mode.met or found is None:
                     return False
@@ -296,7 +296,7 @@ class Comparison:
         }
 
     def _renamed(self, found: list[Ran]) -> list[Found]:
-        """What is left of a pair and a single output bear one name."""
+        """Give the output that `ignore` leaves of a pair the name of a single output."""
         if self.ignored and all(len(ran.outputs) == 1 for ran in found):
             (name,) = found[0].outputs
             only = [next(iter(ran.outputs.values())) for ran in found]

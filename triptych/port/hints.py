@@ -33,7 +33,7 @@ class Hint(NamedTuple):
 
 
 Change = Callable[..., Any]
-"""(torch, function, args, kwargs) -> the result of the call, done otherwise; None: not to be."""
+"""(torch, function, args, kwargs) -> the result of the changed call, or None to leave it alone."""
 
 
 class Cause(NamedTuple):
@@ -459,11 +459,11 @@ def calls_of(run: Callable[[Callable[[], Any], bool], Any]) -> dict[str, int]:
         counts[name] = counts.get(name, 0) + 1
 
     run(lambda: changed(Cause("", "", (), record), None), True)
-    return counts  # of one run: nothing was met, so there was no second
+    return counts  # of one run, in which nothing was changed: so `agrees` did not run it again
 
 
 def changed(cause: Cause, only: int | None) -> Any:
-    """A mode in which the calls of a cause are done otherwise: all, or the one with that number."""
+    """A mode that changes the calls of a cause: all, or the one with that number."""
     torch: Any = importlib.import_module("torch")
     overrides: Any = importlib.import_module("torch.overrides")
 

@@ -56,7 +56,7 @@ class Source:
     ) -> list[Spot]:
         """The values of these sizes, in order; of PyTorch with their cotangents.
 
-        Where a value is forced, what follows is given that one; the one that was made is returned.
+        Where a value is forced, the code after it gets that one; the computed one is returned.
         """
         raise NotImplementedError
 

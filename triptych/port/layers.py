@@ -101,7 +101,7 @@ def compare_taps(
         pair = pairs[at]
         assert pair.spot is not None
         alone.add(pair.original.key)
-        # single step: all that comes behind is fed the original's value
+        # as a debugger steps: everything after this layer is given the original's value
         forced[pair.spot.key] = pair.as_port()
         again = port.spots("wide", None, sizes, forced)
         pairs = [*pairs[: at + 1], *_pairs(wide[at + 1 :], narrow, again, mapping, rule)]
@@ -309,7 +309,7 @@ def _marked(
     for i, pair in enumerate(pairs):
         s, spot = pair.original, pair.spot
         name = s.names[0]
-        # a layer that the port does not have as such: nothing is near, or what follows agrees
+        # the port has no such layer: none of its values is near, or what follows agrees
         missing = pair.how == "nearest" and pair.ratio > 1 and s.key not in alone
         missing = missing and (
             agrees or pair.distance >= NEAR or any(p.ratio <= 1 for p in pairs[i + 1 :])
@@ -318,7 +318,7 @@ def _marked(
             taps.append(Tap(name, "", "", np.nan, np.nan, False, False, None))
             continue
         mine = pair.as_port()
-        made = free[spot.key]  # not fed by the original
+        made = free[spot.key]  # computed from the port's own values
         parts = excess(mine, made, _error(narrow, s), rule) > 1
         own = None if unknown and s.key not in alone else s.key in alone
         back, parts_back = np.nan, False

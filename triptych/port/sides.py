@@ -83,7 +83,7 @@ class Call(NamedTuple):
     def leaves(self, precision: str, make: Callable[..., Any]) -> Leaves:
         """The arrays in a precision ("own", "wide": float64, "narrow": float32), made one by one.
 
-        Nobody keeps them longer than for a run: of a large model there is no room for many copies.
+        They are dropped after the run: there is no room for many copies of a large model.
         """
         change: Any = {"own": lambda x: x, "wide": wide, "narrow": narrow}[precision]
         return {name: make(array, change(array.dtype)) for name, array in self.given.items()}

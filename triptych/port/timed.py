@@ -136,7 +136,7 @@ def time(
         for _ in range(rounds):
             for i in order:
                 times[i].append(_once(runs[i]))
-            order.reverse()  # who comes second finds a warmer machine
+            order.reverse()  # the machine is warmer for the one that runs second
     if compilations() != before:
         raise ValueError("time: something was compiled in the timed rounds")
     rows = zip(sides, firsts, times, strict=True)

@@ -52,7 +52,7 @@ def compare_weights(original: Leaves, port: Leaves) -> list[Weight]:
         ((_likeness(a, b), a, b) for a in original for b in port), key=lambda pair: -pair[0]
     )
     fits = {(a, b): how for _, a, b in pairs if (how := _fit(original[a], port[b]))}
-    for likeness, a, b in pairs:  # the likest names first: zeros are like zeros everywhere
+    for likeness, a, b in pairs:  # by name first: one array of zeros equals every other
         how = fits.get((a, b), "")
         if how and a not in found and b in free and (likeness > 0 or _telling(original[a])):
             found[a] = Weight(a, b, how, True)

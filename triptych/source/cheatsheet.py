@@ -23,7 +23,7 @@ ROOTS = {"numpy": "np", "torch": "torch", "jax": "jax", "mpi4py.MPI": "MPI"}
 OF_PYTHON = frozenset(
     name for kind in (dict, list, tuple, set, str, bytes, int) for name in dir(kind)
 )
-"""Methods that say nothing of an array: only cheatsheet.toml can say that one is an array's."""
+"""Methods that Python's own types have too: only cheatsheet.toml can say that one is an array's."""
 
 OTHERS = "Others"
 """The subject of names that no row shows."""
@@ -171,7 +171,7 @@ class Word(NamedTuple):
 
     @property
     def form(self) -> ast.AST | None:
-        """What is no name but a way of writing, "x[i]=v": a small piece of code."""
+        """The code of a word such as "x[i]=v", which is a way of writing; None for a name."""
         if self.text.replace(".", "").isidentifier():
             return None
         (statement,) = ast.parse(self.text).body
@@ -219,11 +219,11 @@ class Word(NamedTuple):
 
 
 _EXACT = {"np.": 0, "torch.": 1, "jax.": 2, "jnp.": 2, "MPI.": 0}
-"""How a name begins that is one name, and the column whose own it is."""
+"""The beginnings of exact names, each with the position of the column that it belongs to."""
 
 
 def _is_own(key: Key) -> bool:
-    """Whether a column's name is of its own framework; NumPy serves the others, too."""
+    """Whether a column takes a name from its own framework: the others use NumPy's as well."""
     return any(key[1].startswith(p) and COLUMNS[at] == key[0] for p, at in _EXACT.items())
 
 
@@ -246,7 +246,7 @@ def _lines(text: str) -> list[tuple[str, list[Word]]]:
 
 
 def _written(word: Word) -> dict[Key, tuple[Use, ...]]:
-    """Where the columns write what has the form of a word."""
+    """The places where the columns write code of a word's form."""
     form = word.form
     assert form is not None
     found: defaultdict[Key, list[Use]] = defaultdict(list)
@@ -359,10 +359,10 @@ def _name(node: ast.AST, known: Mapping[str, str]) -> str:
 
 
 def _join(home: Mapping[Key, int]) -> tuple[dict[Key, int], tuple[Key, ...]]:
-    """The row of each name that has none but stands in the place of some that have one.
+    """A row for each name that cheatsheet.toml leaves out, and the names that remain without one.
 
-    The most frequent row wins. Also the names of frameworks for which there is none, or no one
-    most frequent.
+    It is the most frequent row of the names that other columns have in its place; there may be
+    none, or two that are equally frequent.
     """
     homeless = [
         key

@@ -21,7 +21,7 @@ from triptych.source.parse import Module, Section
 SIDE_BY_SIDE = 120
 """The narrowest terminal that gets three panes; below, the columns stand one under another."""
 SHALLOW = 2
-"""How far a line is moved to the left at most that would not fit where it stands."""
+"""The indentation that is left of a line which does not fit where it stands."""
 PICTURE = 136
 """The width of a picture, in characters."""
 COLORS = {names.package: f"bright_{names.colour}" for names in TABLE}

@@ -8,7 +8,7 @@ from triptych.timing.trends import crossovers, fits
 from triptych.timing.words import counted, crossing, duration, significant
 
 DTYPE = "float32"
-"""The sentences are about this one; the tables have all of them."""
+"""The only task that the sentences are about; the tables have every task."""
 
 
 def sentences(results: Results) -> Iterator[str]:

@@ -219,7 +219,7 @@ def once(results: Results, rows: list[Row]) -> Sheet:
 
 
 def _fed(row: Row) -> str:
-    """A GPU's step with the way of what it needs to the GPU."""
+    """A GPU's step together with the transfer of what it needs."""
     if row.side.device == "cpu" or not row.time or not row.transfer:
         return ""
     return duration(row.time.median + row.transfer["to_device"])
@@ -242,7 +242,7 @@ def across(results: Results, rows: list[Row]) -> Sheet:
 
 
 def notes(results: Results, rows: list[Row]) -> Iterator[str]:
-    """Lines under a task's table: everything that is not in it, and why."""
+    """Lines under a task's table: what it leaves out, and why."""
     grouped: dict[tuple[str, Label, str], list[Row]] = defaultdict(list)
     for row in rows:
         if row.status != "ok":

@@ -73,7 +73,7 @@ def in_times(ratio: Ratio | None) -> str:
 
 
 def slower(ratio: Ratio | None) -> Ratio | None:
-    """How many times as long, of how many times as fast."""
+    """How many times as long a row takes, from how many times as fast it is."""
     return ratio and ratio._replace(value=1 / ratio.value, within=None)
 
 

@@ -68,8 +68,8 @@ def plan(blocks: Sequence[Block]) -> list[Record]:
 def check(blocks: Sequence[Block], *, timeout: float = 60.0) -> list[Record]:
     """Run the blocks and judge what they print.
 
-    Where something differs, they are run a second time, with other seeds of the random numbers:
-    what is drawn or measured, and so is another in each run or version, is told from what is wrong.
+    Where something differs, they are run a second time, with other seeds of the random numbers. So
+    what is drawn or measured, and differs from run to run, can be told from what is wrong.
 
     Args:
         blocks: of `blocks`, in order.
@@ -385,7 +385,10 @@ def _alone(block: Block, verdict: str, detail: str) -> Record:
 
 
 def _given(shown: Shown, found: Mapping[str, Any]) -> list[str] | Mapping[str, Any] | None:
-    """What came out where an output is shown, as it may be meant; an exception; None: not run."""
+    """What came out where an output is shown: texts that may be meant, an exception, or None.
+
+    None where the statement was not run.
+    """
     statements = found["statements"]
     if shown.statement == WHOLE:
         errors = [one["error"] for one in statements if one["error"]]

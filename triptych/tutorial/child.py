@@ -42,7 +42,7 @@ class Kept(io.RawIOBase):
         self.count = 0
 
     def writable(self) -> bool:
-        """It is."""
+        """Whether it may be written to: yes."""
         return True
 
     def write(self, data: Any) -> int:
