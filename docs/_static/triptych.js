@@ -5,6 +5,13 @@
 (() => {
   const say = globalThis.triptychSay;
   const page = document.documentElement;
+
+  // The other language opens at the same place; the simulator sets the link by itself.
+  const other = document.querySelector(".tp-language");
+  const carry = () => { if (other) other.hash = location.hash; };
+  addEventListener("hashchange", carry);
+  carry();
+
   const tabs = [...document.querySelectorAll(".tp-tab")];
   const columns = [...document.querySelectorAll(".tp-col")];
   if (columns.length === 0) return;
@@ -132,7 +139,8 @@
   // What is folded opens for the address that points into it, in browsers that do not do so.
   function unfold() {
     if (!location.hash) return;
-    const target = document.getElementById(decodeURIComponent(location.hash.slice(1)));
+    let target;
+    try { target = document.getElementById(decodeURIComponent(location.hash.slice(1))); } catch { /* no name */ }
     for (let at = target?.closest("details"); at; at = at.parentElement.closest("details")) at.open = true;
     target?.scrollIntoView();
   }

@@ -59,6 +59,24 @@ def test_there_and_back(visit: Visit, site: Path, width: int) -> None:
     assert page.url == f"file://{site}/concepts/gradients.html"
 
 
+def test_the_other_language_opens_at_the_same_place(visit: Visit, site: Path) -> None:
+    page = visit("concepts/gradients.html#chain")
+    page.get_by_role("link", name="日本語").click()
+    assert page.url == f"file://{site}/ja/concepts/gradients.html#chain"
+    page = visit("simulator.html#graph=A-cube&step=4")
+    page.get_by_role("link", name="日本語").click()
+    assert page.url == f"file://{site}/ja/simulator.html#graph=A-cube&step=4"
+    assert "0.1 · 12 = 0.8" in page.inner_text("#sim-say")
+    # at once, before the address is written; and after a place on the page
+    both = "for (const one of ['#sim-back', '.tp-language']) document.querySelector(one).click()"
+    page.evaluate(f"() => {{ {both} }}")
+    page.wait_for_url(f"file://{site}/simulator.html#graph=A-cube&step=3")
+    page.hover("#the-lines-that-do-it h2")
+    page.click(".headerlink[href='#the-lines-that-do-it']")
+    page.get_by_role("link", name="日本語").click()
+    assert page.url == f"file://{site}/ja/simulator.html#graph=A-cube&step=3"
+
+
 # Six words of English in a row, where nothing says that they are English.
 ENGLISH = """() => {
     const texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
@@ -102,7 +120,7 @@ def test_the_scripts_speak_japanese(visit: Visit) -> None:
     page = visit("ja/simulator.html")
     page.locator("#sim-step").click()
     assert page.inner_text("#sim-say").startswith("順伝播")
-    assert re.search(r"1 周目 · \d+ ステップ中 1", page.inner_text("#sim-where"))
+    assert re.search(r"イテレーション 1 · ステップ 1/\d+", page.inner_text("#sim-where"))
     page.locator("input[type=text]").first.fill("1,5")
     assert "コンマではなく小数点" in page.inner_text("#sim-say")
     page = visit("ja/concepts/gradients.html")

@@ -53,7 +53,7 @@ def test_a_wrong_training_is_noticed(simulator: Page, what: str) -> None:
 def test_a_whole_run_is_the_columns(visit: Visit) -> None:
     """Thirty updates of 4-16-8-3, as `fit` of the column does them."""
     declared = NETWORKS["4-16-8-3"]
-    page = visit("simulator.html#graph=4-16-8-3&update=30&step=3")
+    page = visit("simulator.html#graph=4-16-8-3&iteration=31&step=3")
     params, _, _ = declared.arrays(data(page)["graphs"][-1]["start"])
     x, t = declared.rows()[0]
     batches = np.array(declared.training()["batches"][:30])
@@ -85,7 +85,9 @@ WITHIN = """
 """
 
 
-@pytest.mark.parametrize("address", ["2-3-1&update=3", "2-3-1&update=60", "4-16-8-3&update=60"])
+@pytest.mark.parametrize(
+    "address", ["2-3-1&iteration=4", "2-3-1&iteration=61", "4-16-8-3&iteration=61"]
+)
 def test_the_map_is_numpys_decision(visit: Visit, address: str) -> None:
     """Within a region numpy_ref decides so too; at its edge, within a cell, nothing is said."""
     page = visit(f"simulator.html#graph={address}")
@@ -128,10 +130,12 @@ def test_training_plays_at_its_speed(simulator: Page) -> None:
     # nobody can listen to that
     assert simulator.get_attribute("#sim-say", "aria-live") == "off"
     simulator.clock.run_for(2050)  # an update takes 400 ms
-    assert "round 6" in simulator.inner_text("#sim-where")
+    assert "iteration 6 " in simulator.inner_text("#sim-where")
     simulator.select_option("#sim-speed", "4")
     simulator.clock.run_for(1050)
-    assert "round 16" in simulator.inner_text("#sim-where")
+    # the address does not wait for the end
+    assert re.search("iteration=1[3-6]&", simulator.url)
+    assert "iteration 16 " in simulator.inner_text("#sim-where")
     # the other button takes over
     simulator.click("#sim-play")
     assert simulator.inner_text("#sim-train") == "Train"
@@ -139,8 +143,8 @@ def test_training_plays_at_its_speed(simulator: Page) -> None:
     simulator.click("#sim-play")
     assert simulator.inner_text("#sim-play") == "Play"
     simulator.clock.run_for(4000)
-    assert "round 16" in simulator.inner_text("#sim-where")
-    assert "update=15" in simulator.url
+    assert "iteration 16 " in simulator.inner_text("#sim-where")
+    assert "iteration=16&step=5" in simulator.url
 
 
 def test_a_rate_that_is_too_large_stops_the_training(simulator: Page) -> None:
@@ -209,7 +213,7 @@ def test_the_chain_rule_is_said_in_numbers(visit: Visit) -> None:
 
 @pytest.mark.parametrize("width", WIDTHS)
 def test_texts_of_a_network_do_not_overlap(visit: Visit, width: int) -> None:
-    page = visit("simulator.html#graph=2-3-1&update=20&step=15", width=width)
+    page = visit("simulator.html#graph=2-3-1&iteration=21&step=15", width=width)
     boxes = page.eval_on_selector_all(
         "#sim-canvas text",
         "all => all.filter(one => one.textContent).map(one => { const b = one.getBBox();"
@@ -237,6 +241,34 @@ def test_forced_colours_keep_the_signs(visit: Visit) -> None:
     )
     text = page.evaluate("getComputedStyle(document.querySelector('#sim-say')).color")
     assert lines == [text]
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("key", ["A-affine", *NETWORKS])
+def test_forced_colours_leave_all_to_be_read(visit: Visit, key: str, theme: str) -> None:
+    """Texts and lines are the system's; no rim covers a letter; what is called shaded is."""
+    page = visit(f"simulator.html#graph={key}&step=6", theme=theme)
+    page.emulate_media(forced_colors="active", color_scheme=theme)
+    ink = page.evaluate("getComputedStyle(document.querySelector('#sim-say')).color")
+    texts = page.eval_on_selector_all(
+        ".sim svg text",
+        "all => all.filter(one => one.textContent).map(one => { const s = getComputedStyle(one);"
+        " const rim = s.stroke !== 'none' && !s.paintOrder.startsWith('stroke');"
+        " return [one.textContent, s.fill, rim]; })",
+    )
+    assert len(texts) > 8
+    assert {(fill, rim) for _, fill, rim in texts} == {(ink, False)}, texts
+    paper = page.eval_on_selector_all(
+        ".sim-node rect, .sim-unit circle:not(.sim-disc)",
+        "all => [...new Set(all.map(one => getComputedStyle(one).fill))]",
+    )
+    assert len(paper) == 1
+    assert paper != [ink]
+    shades = page.eval_on_selector_all(
+        ".sim-network .sim-region",
+        "all => all.map(one => [getComputedStyle(one).fill, getComputedStyle(one).fillOpacity])",
+    )
+    assert shades == [[ink, "0.2"]] * {"A-affine": 0, "2-3-1": 1, "4-16-8-3": 2}[key]
 
 
 def test_print_leaves_the_buttons_out(visit: Visit) -> None:

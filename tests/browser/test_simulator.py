@@ -19,7 +19,7 @@ from support.simulator import (
     data,
     expected,
     run_a_training,
-    run_rounds,
+    run_iterations,
     shown,
     steps,
     type_in,
@@ -36,7 +36,7 @@ WIDTHS = (375, 768, 1440)
 
 @pytest.mark.parametrize("key", GRAPHS)
 def test_numbers_equal_numpy(simulator: Page, key: str) -> None:
-    run_rounds(simulator, key)
+    run_iterations(simulator, key)
 
 
 def test_every_graph_is_there(simulator: Page) -> None:
@@ -64,7 +64,7 @@ def test_a_wrong_rule_is_noticed(simulator: Page, what: str) -> None:
     key, rule, replacement = PLANTED[what]
     simulator.evaluate(f"Object.assign(triptychSim.rules.{rule}, {{{replacement}}})")
     with pytest.raises(AssertionError, match="numpy_ref"):
-        (run_a_training if key in NETWORKS else run_rounds)(simulator, key)
+        (run_a_training if key in NETWORKS else run_iterations)(simulator, key)
 
 
 @pytest.mark.parametrize("key", KEYS)
@@ -311,14 +311,22 @@ def state(page: Page) -> list[str]:
 ADDRESSES = {
     "": "graph=A-quadratic",
     "#graph=A-cube&step=3": None,
-    # the last step of a round is an update
-    "#graph=A-cube&step=4": "graph=A-cube&update=1",
+    # the last step of an iteration is its update
+    "#graph=A-cube&step=4": None,
+    "#graph=A-cube&iteration=3&step=4": None,
+    "#graph=A-cube&iteration=500&step=4": None,
     "#graph=A-product&x=-2.5&step=7": None,
-    "#graph=A-affine&rate=0.05&update=3&step=2": None,
-    "#graph=A-affine&rate=0.1:2,0.05&update=3": None,
-    "#graph=2-3-1&update=30": None,
-    "#graph=2-3-1&w11=0.5&update=2&row=7&step=11": None,
-    "#graph=4-16-8-3&update=3&step=9": None,
+    "#graph=A-affine&rate=0.05&iteration=4&step=2": None,
+    "#graph=A-affine&rate=0.1:2,0.05&iteration=3&step=8": None,
+    "#graph=2-3-1&iteration=30&step=16": None,
+    "#graph=2-3-1&w11=0.5&iteration=3&row=7&step=11": None,
+    "#graph=4-16-8-3&iteration=4&step=9": None,
+    # no step of an iteration is where the one before it ends
+    "#graph=A-cube&iteration=3": "graph=A-cube&iteration=2&step=4",
+    # older links count the updates before the iteration
+    "#graph=A-cube&update=1": "graph=A-cube&step=4",
+    "#graph=2-3-1&w11=0.5&update=2&row=7&step=11": "graph=2-3-1&w11=0.5&iteration=3&row=7&step=11",
+    "#graph=2-3-1&update=2&step=16": "graph=2-3-1&iteration=3&step=16",
     # what is as at the start is left out
     "#graph=2-3-1&update=0&rate=0.1&row=1&step=0": "graph=2-3-1",
 }
@@ -326,13 +334,87 @@ ADDRESSES = {
 
 @pytest.mark.parametrize("address", ADDRESSES)
 def test_the_address_holds_the_state(visit: Visit, address: str) -> None:
-    """It leads to a state, and the state back to it."""
+    """It leads to a state, and the state back to it; opened, it stays as it is."""
     page = visit(f"simulator.html{address}")
     kept = f"#{ADDRESSES[address]}" if ADDRESSES[address] else address
     assert page.get_attribute("#sim-link", "href") == kept
     found = state(page)
+    page.wait_for_timeout(400)  # an address is written within 300 ms
+    assert page.evaluate("location.hash") == address
     page.goto("about:blank")
     assert state(visit(f"simulator.html{kept}")) == found
+
+
+def test_the_last_step_is_the_update(simulator: Page) -> None:
+    """The teacher's link: step 4 of the third graph."""
+    choose(simulator, "A-cube")
+    chosen = "document.querySelector('#sim-graph').selectedOptions[0].text"
+    assert simulator.evaluate(chosen).startswith("3. y = x**3")
+    click(simulator, "step", 4)
+    assert simulator.inner_text("#sim-where").startswith("iteration 1 · step 4 of 4")
+    assert simulator.inner_text("#sim-say").startswith("Update")
+    assert simulator.get_attribute("#sim-link", "href") == "#graph=A-cube&step=4"
+    click(simulator, "step")
+    assert simulator.inner_text("#sim-where").startswith("iteration 2 · step 1 of 4")
+    click(simulator, "back")
+    click(simulator, "back")
+    assert simulator.inner_text("#sim-where").startswith("iteration 1 · step 3 of 4")
+
+
+def test_no_iteration_is_beyond_what_a_link_holds(visit: Visit) -> None:
+    page = visit("simulator.html#graph=A-cube&iteration=498&step=4")
+    click(page, "update")
+    assert page.inner_text("#sim-where").startswith("iteration 500 · step 1 of 4")
+    # the next update is the last
+    click(page, "update")
+    assert page.inner_text("#sim-where").startswith("iteration 500 · step 4 of 4")
+    assert "Iteration 500 is the last one here" in page.inner_text("#sim-say")
+    for button in ("step", "play", "update", "train"):
+        assert page.is_disabled(f"#sim-{button}")
+    click(page, "back")
+    assert page.is_enabled("#sim-step")
+
+
+def test_the_link_is_copied(simulator: Page) -> None:
+    click(simulator, "step", 2)
+    simulator.click("#sim-link")
+    simulator.wait_for_selector("#sim-link >> text=Copied")
+    copied = simulator.evaluate("navigator.clipboard.readText()")
+    assert copied == simulator.url
+    assert copied.endswith("simulator.html#graph=A-quadratic&step=2")
+    simulator.wait_for_selector("#sim-link >> text=Link to this step")
+
+
+def test_a_place_on_the_page_keeps_the_state(simulator: Page) -> None:
+    """A click on the link of a heading, then a reload."""
+    choose(simulator, "A-product")
+    click(simulator, "step", 5)
+    simulator.hover("#what-the-columns-returned h2")
+    simulator.click(".headerlink[href='#what-the-columns-returned']")
+    simulator.wait_for_function("location.hash === '#graph=A-product&step=5'")
+    assert simulator.evaluate("scrollY") > 100
+    simulator.reload()
+    assert steps(simulator)[0] == 5
+
+
+def test_going_back_from_another_page_comes_to_the_step(simulator: Page) -> None:
+    choose(simulator, "A-product")
+    click(simulator, "step", 5)
+    simulator.wait_for_function("location.hash === '#graph=A-product&step=5'")
+    simulator.click("#sim-code a[href*='gradients.html']:visible")
+    simulator.wait_for_url("**/gradients.html#*")
+    simulator.go_back()
+    assert steps(simulator)[0] == 5
+    assert simulator.input_value("#sim-graph") == str(KEYS.index("A-product"))
+
+
+def test_arrows_scroll_what_is_wider_than_the_screen(visit: Visit) -> None:
+    page = visit("simulator.html#graph=2-3-1&step=2", width=375)
+    box = page.locator(".tp-scroll:has(#sim-returned)")
+    box.focus()
+    page.keyboard.press("ArrowRight")
+    page.wait_for_function("document.activeElement.scrollLeft > 0")
+    assert steps(page)[0] == 2
 
 
 def test_a_link_leads_to_the_step_that_was_left(visit: Visit, simulator: Page) -> None:
@@ -364,9 +446,13 @@ def test_another_address_is_followed(simulator: Page) -> None:
     ("address", "why"),
     [
         ("graph=A-cub", "graph must be one of A-quadratic, A-product"),
+        ("graph=nonsense&step=99", "graph must be one of A-quadratic, A-product"),
+        ("graph=%E3%&step=99", "graph must be one of A-quadratic, A-product"),
         ("graph=A-cube&step=99", "step must be a whole number from 0 to 4, got 99"),
         ("graph=A-cube&step=-1", "step must be a whole number from 0 to 4, got -1"),
-        ("graph=A-cube&update=1e9", "update must be a whole number from 0 to 500, got 1e9"),
+        ("graph=A-cube&update=1e9", "update must be a whole number from 0 to 499, got 1e9"),
+        ("graph=A-cube&iteration=501", "iteration must be a whole number from 1 to 500, got 501"),
+        ("graph=A-cube&iteration=0", "iteration must be a whole number from 1 to 500, got 0"),
         ("graph=A-cube&y=3", "A-cube has no input y"),
         ("graph=A-cube&x=two", "x must be a number, got two"),
         ("graph=A-cube&rate=0", "rate must be a number above 0, got 0"),
@@ -378,6 +464,8 @@ def test_a_wrong_address_is_refused(visit: Visit, address: str, why: str) -> Non
     page = visit(f"simulator.html#{address}")
     said = page.inner_text("#sim-say")
     assert said.startswith(f"The address #{address} leads nowhere: {why}")
+    page.wait_for_timeout(400)
+    assert page.url.endswith(f"#{address}")
     # and the page is of use
     click(page, "step")
     assert steps(page)[0] == 1

@@ -53,7 +53,7 @@ def choose(page: Page, key: str) -> dict[str, Any]:
 
 
 def steps(page: Page) -> tuple[int, int]:
-    """The step, and how many there are in a round."""
+    """The step, and how many there are in an iteration."""
     words = page.inner_text("#sim-where").split()
     return int(words[-3]), int(words[-1])
 
@@ -200,7 +200,7 @@ def random_inputs(key: str, names: list[str], seed: int) -> Numbers:
     return {name: rng.uniform(-3, 3) for name in names}
 
 
-def run_a_round(page: Page, key: str, seed: int) -> None:
+def run_an_iteration(page: Page, key: str, seed: int) -> None:
     """Type random inputs, step forward, back and through an update, and compare on the way."""
     graph = choose(page, key)
     inputs = random_inputs(key, list(graph["start"]), seed)
@@ -259,7 +259,7 @@ def mean_of_batch(
 
 
 def run_an_update(page: Page, key: str, inputs: Numbers, update: int, row: int) -> Numbers:
-    """Step through a round of training, and compare on the way; the parameters after it."""
+    """Step through an iteration of training, and compare on the way; the parameters after it."""
     declared = NETWORKS[key]
     training = declared.training()
     batch = training["batches"][update]
@@ -313,6 +313,6 @@ def run_a_training(page: Page, key: str) -> None:
         inputs = run_an_update(page, key, inputs, update, row)
 
 
-def run_rounds(page: Page, key: str) -> None:
+def run_iterations(page: Page, key: str) -> None:
     for seed in range(5):
-        run_a_round(page, key, seed)
+        run_an_iteration(page, key, seed)

@@ -1,16 +1,28 @@
-// The state in the address: #graph=2-3-1&update=30&step=4 is what a teacher can link to.
+// The state in the URL: #graph=2-3-1&iteration=31&step=4 is what a teacher can link to.
 //
 // Only what differs from the start is written: the inputs that were changed before the first
-// update, how many updates there were at which rate (0.1:3,0.5 is three at 0.1, from then on 0.5),
-// the row of the batch, and the step.
+// update, which iterations had which rate (0.1:3,0.5 is three at 0.1, from then on 0.5), the
+// iteration, the row of the batch, and the step.
 (() => {
   "use strict";
   const sim = (globalThis.triptychSim ??= {});
   const say = globalThis.triptychSay;
-  const MOST = 500; // updates; a page that computes for long looks broken
+
+  /** How many iterations there can be: a link computes them all, and must open at once. */
+  sim.most = 500;
+
+  /** The iteration and the step that a state stands at; an update is the last step of its own. */
+  sim.position = ({ graph, done, past }) =>
+    done === 0 && past.length
+      ? { iteration: past.length, step: graph.steps.length }
+      : { iteration: past.length + 1, step: done };
+
+  /** Whether no further iteration can begin. */
+  sim.atEnd = ({ past }) => past.length >= sim.most;
 
   /** The address of a state. */
-  sim.address = ({ graph, inputs, rate, row, done, past }) => {
+  sim.address = (state) => {
+    const { graph, inputs, rate, row, past } = state;
     const parts = [`graph=${graph.key}`];
     const first = past[0]?.inputs ?? inputs;
     const free = graph.training ? graph.tracked : graph.inputs;
@@ -18,7 +30,7 @@
       if (first[name] !== graph.start[name]) parts.push(`${name}=${first[name]}`);
     }
     const runs = [];
-    for (const one of [...past.map((round) => round.rate), rate]) {
+    for (const one of [...past.map((ended) => ended.rate), rate]) {
       if (runs.at(-1)?.rate === one) runs.at(-1).times++;
       else runs.push({ rate: one, times: 1 });
     }
@@ -26,9 +38,10 @@
       const text = runs.map((run, i) => run.rate + (i < runs.length - 1 ? `:${run.times}` : ""));
       parts.push(`rate=${text.join(",")}`);
     }
-    if (past.length) parts.push(`update=${past.length}`);
+    const { iteration, step } = sim.position(state);
+    if (iteration > 1) parts.push(`iteration=${iteration}`);
     if (row !== 1) parts.push(`row=${row}`);
-    if (done) parts.push(`step=${done}`);
+    if (step) parts.push(`step=${step}`);
     return `#${parts.join("&")}`.replaceAll("+", "%2B"); // 1e+21, where a plus is a space
   };
 
@@ -54,7 +67,10 @@
     }
     const whole = (name, otherwise, range) =>
       sim.parse(take(name, otherwise), name, { whole: range });
-    let updates = whole("update", "0", [0, MOST]);
+    // older links count the updates before the iteration
+    let updates = given.has("update")
+      ? whole("update", "0", [0, sim.most - 1])
+      : whole("iteration", "1", [1, sim.most]) - 1;
     let done = whole("step", "0", [0, graph.steps.length]);
     if (done === graph.steps.length) [updates, done] = [updates + 1, 0]; // its last step is an update
     const row = whole("row", "1", [1, graph.training ? sim.batch(graph, 0).length : 1]);
@@ -62,7 +78,7 @@
       .split(",")
       .flatMap((run) => {
         const [rate, times = "1"] = run.split(":");
-        const count = sim.parse(times, "rate", { whole: [1, MOST] });
+        const count = sim.parse(times, "rate", { whole: [1, sim.most] });
         return Array(count).fill(sim.parse(rate, "rate", { positive: true }));
       });
     const inputs = { ...graph.start };

@@ -234,7 +234,7 @@
     return { svg, show, centre: (name) => nodes.find((n) => n.name === name)?.centre };
   };
 
-  /** The output after each round, as a small curve; what is not finite is left out. */
+  /** The output after each update, as a small curve; what is not finite is left out. */
   sim.plot = (svg, losses, name) => {
     const [width, height, pad, room] = [300, 130, 24, 64];
     const finite = losses.map((y, i) => [i, y]).filter(([, y]) => Number.isFinite(y));

@@ -11,27 +11,32 @@
   const RANGE = 5; // of a slider, on both sides of 0
   const ROOM = 20; // inputs that fields are offered for
 
-  // All that is shown is computed from this. `done` counts the steps of the current round; `past`
-  // holds what each round that an update has ended came to. `row` is the row of the batch that a
+  // All that is shown is computed from this. `done` counts the steps of the current iteration; `past`
+  // holds what each iteration that its update has ended came to. `row` is the row of the batch that a
   // network is drawn for, counted from 1.
   const state = { graph: graphs[0], inputs: {}, rate: 0, row: 1, done: 0, past: [] };
   const wrong = new Map(); // fields whose text is no number, and why
   let running; // {id, timer} of the button that plays
   let writing; // the timer of what writes the address
+  let named = false; // whether the address says more than the name of the page
 
   const render = () => {
     sim.show(state, wrong, data);
-    if (wrong.size) stop();
-    // a slider changes more often than browsers let an address change
-    clearTimeout(writing);
-    writing = setTimeout(write, 300);
+    if (wrong.size || sim.atEnd(state)) stop();
   };
 
-  /** Writes the state into the address, once anybody has done anything. */
   const write = () => {
-    const address = sim.address(state);
-    if (!sim.isAddress(location.hash) && address === `#graph=${graphs[0].key}`) return;
-    history.replaceState(null, "", address);
+    clearTimeout(writing);
+    writing = undefined;
+    history.replaceState(null, "", sim.address(state));
+  };
+
+  /** Shows what somebody has done, and writes it into the address. */
+  const changed = () => {
+    named = true;
+    render();
+    // a slider changes more often than browsers let an address change
+    writing ??= setTimeout(write, 300);
   };
 
   // --- steps
@@ -46,7 +51,7 @@
     state.inputs = sim.seat(graph, { ...inputs }, rows, sim.batch(graph, past.length)[row - 1]);
   };
 
-  /** Ends a round: takes a step against the derivatives, those of a batch where there is one. */
+  /** Ends an iteration: takes a step against the derivatives, those of a batch where there is one. */
   const descend = () => {
     const { graph, inputs, rate, past } = state;
     const { training } = graph;
@@ -65,7 +70,7 @@
   };
 
   const step = () => {
-    if (wrong.size) return false;
+    if (wrong.size || sim.atEnd(state)) return false;
     if (state.done < last()) state.done++;
     else descend();
     return true;
@@ -83,9 +88,10 @@
 
   // through the next update, and forward again, so that the new output is seen
   const update = () => {
-    if (wrong.size) return false;
+    if (wrong.size || sim.atEnd(state)) return false;
     descend();
     if (wrong.size) return false;
+    if (sim.atEnd(state)) return true;
     state.done = state.graph.steps.filter(({ phase }) => phase === "forward").length;
     return true;
   };
@@ -97,7 +103,7 @@
     const { graph, inputs = chosen.graph.start, rates = [chosen.graph.rate] } = chosen;
     const { row = 1, updates = 0, done = 0 } = chosen;
     Object.assign(state, { graph, inputs: { ...inputs }, row, past: [], done: 0 });
-    const rateOf = (round) => rates[Math.min(round, rates.length - 1)];
+    const rateOf = (iteration) => rates[Math.min(iteration, rates.length - 1)];
     state.rate = rateOf(0);
     seat();
     refill();
@@ -127,7 +133,7 @@
     const action = { play: step, train: update }[id];
     const tick = () => {
       if (!action()) stop();
-      render();
+      changed();
     };
     running = { id, timer: setInterval(tick, PAUSE[id] / Number($("speed").value)) };
     // updates come faster than anybody can listen
@@ -197,7 +203,7 @@
       state.past = []; // another start, so another curve
       seat();
     } else if (value !== undefined) state.rate = value;
-    render();
+    changed();
   };
 
   const row = (name) => {
@@ -242,7 +248,11 @@
 
   /** Goes where the address leads; says so if it leads nowhere. */
   const arrive = () => {
-    if (!sim.isAddress(location.hash)) return choose({ graph: graphs[0] });
+    // a link stays as it was given until somebody does something
+    clearTimeout(writing);
+    writing = undefined;
+    named = sim.isAddress(location.hash);
+    if (!named) return choose({ graph: graphs[0] });
     let [chosen, why] = [{ graph: graphs[0] }, ""];
     const given = location.hash;
     try {
@@ -260,25 +270,50 @@
     $(id).addEventListener("click", () => {
       stop();
       action();
-      render();
+      changed();
     });
   }
   for (const id of ["play", "train"]) {
     $(id).addEventListener("click", () => {
       if (running?.id !== id) return run(id);
       stop();
-      render();
+      changed();
     });
   }
   $("speed").addEventListener("change", () => running && run(running.id));
   $("inputs").addEventListener("submit", (event) => event.preventDefault());
-  $("graph").append(...graphs.map(({ title, source }, i) => new Option(`${title} (${source})`, i)));
-  $("graph").addEventListener("change", (event) => choose({ graph: graphs[event.target.value] }));
-  addEventListener("hashchange", () => sim.isAddress(location.hash) && arrive());
+  $("graph").append(...graphs.map(({ title, source }, i) => new Option(`${i + 1}. ${title} (${source})`, i)));
+  $("graph").addEventListener("change", (event) => {
+    choose({ graph: graphs[event.target.value] });
+    changed();
+  });
+  addEventListener("hashchange", () => {
+    if (sim.isAddress(location.hash)) return arrive();
+    // a place on the page has been scrolled to; the state comes back into the address
+    if (named) write();
+    render();
+  });
+  const link = $("link");
+  const offered = link.textContent;
+  link.addEventListener("click", async (event) => {
+    if (event.ctrlKey || event.metaKey || event.shiftKey) return; // another tab or window
+    event.preventDefault();
+    write();
+    try {
+      await navigator.clipboard.writeText(link.href);
+      link.textContent = say("Copied");
+    } catch {
+      link.textContent = say("See the address bar");
+    }
+    setTimeout(() => { link.textContent = offered; }, 1500);
+  });
   document.addEventListener("keydown", (event) => {
     const { key, target } = event;
     if (event.ctrlKey || event.altKey || event.metaKey) return;
     if (target.matches("input, select, textarea")) return;
+    // arrows scroll a box that is wider than its place; the drawing scrolls by itself
+    const box = target.matches('[tabindex="0"]:not(#sim-canvas)') && target.scrollWidth > target.clientWidth;
+    if (box && key.startsWith("Arrow")) return;
     const id = { ArrowRight: "step", ArrowLeft: "back", u: "update", t: "train", r: "reset", " ": "play" }[key];
     if (!id || (id === "play" && target.matches("button, a, summary"))) return; // they have a use for space
     event.preventDefault();

@@ -59,10 +59,11 @@
     const { phase, names, text: formulas } = now.at;
     if (phase === "update") {
       const changed = large(graph) ? UPDATE : few(changes(state, text));
-      return say(
-        "Update, each less rate times derivative: {changed}. Step forward to see the new {output}.",
-        { changed, output: text.name(graph.output) },
-      );
+      const told = say("Update, each less rate times derivative: {changed}.", { changed });
+      const next = sim.atEnd(state)
+        ? say("Iteration {iteration} is the last one here: go back, or reset.", { iteration: past.length })
+        : say("The next step begins another iteration.");
+      return `${told} ${next}`;
     }
     if (phase === "mean") {
       const rows = sim.batch(graph, past.length).length;
@@ -88,12 +89,12 @@
     const { training } = graph;
     if (training) {
       return say(
-        "Start: the first batch has {rows} rows. The drawing follows row {row}, whose class is {class}. Step forward to compute its units.",
+        "Start: the first batch has {rows} rows. The drawing follows row {row}, whose class is {class}. The next step begins the forward pass.",
         { rows: sim.batch(graph, 0).length, row, class: training.classes[inputs.t] },
       );
     }
     const given = graph.inputs.map((name) => `${text.name(name)} = ${sim.format(inputs[name])}`);
-    return say("Start: {inputs}. Step forward to compute the nodes.", { inputs: given.join(", ") });
+    return say("Start: {inputs}. The next step begins the forward pass.", { inputs: given.join(", ") });
   };
 
   /**

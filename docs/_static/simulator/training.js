@@ -3,8 +3,8 @@
   "use strict";
   const sim = (globalThis.triptychSim ??= {});
 
-  /** The row numbers that a round sees; after the last batch the first comes again. */
-  sim.batch = ({ training: { batches } }, round) => batches[round % batches.length];
+  /** The row numbers that an iteration sees, counted from 0; after the last batch the first comes again. */
+  sim.batch = ({ training: { batches } }, iteration) => batches[iteration % batches.length];
 
   /** Puts a row of a set into `inputs`. */
   sim.seat = ({ training }, inputs, set, row) => {

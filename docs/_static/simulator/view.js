@@ -20,7 +20,7 @@
 
   /** Shows `state`; `wrong` are the complaints about fields, by name. */
   sim.show = (state, wrong, data) => {
-    const { graph, done } = state;
+    const { graph } = state;
     const now = look(state);
     const output = text.name(graph.output);
     drawing.show({ ...now, grads: now.shown, step: now.at });
@@ -41,18 +41,21 @@
     plot(state, now, output);
     if (graph.training && decided !== state.inputs) decision(state);
     decided = state.inputs;
-    $("link").href = sim.address(state);
+    const address = sim.address(state);
+    $("link").href = address;
+    document.querySelector(".tp-language").hash = address;
     $("say").textContent = wrong.size
       ? `${[...wrong.values()].join("; ")}.`
       : sim.sentence(state, now);
     $("say").dataset.phase = wrong.size ? "wrong" : (now.at?.phase ?? "start");
-    $("where").textContent = say("round {round} · step {done} of {steps}", {
-      round: state.past.length + 1,
-      done,
+    $("where").textContent = say("iteration {iteration} · step {step} of {steps}", {
+      ...sim.position(state),
       steps: graph.steps.length,
     });
-    $("back").disabled = done === 0 && state.past.length === 0;
-    for (const id of ["step", "play", "train", "update"]) $(id).disabled = wrong.size > 0;
+    $("back").disabled = state.done === 0 && state.past.length === 0;
+    for (const id of ["step", "play", "train", "update"]) {
+      $(id).disabled = wrong.size > 0 || sim.atEnd(state);
+    }
   };
 
   /** Says what was wrong with an address, until the next step. */
@@ -172,7 +175,7 @@
 
   const plot = ({ graph, inputs, past }, now, output) => {
     const { training } = graph;
-    const losses = past.map((round) => round.output);
+    const losses = past.map((ended) => ended.output);
     if (training) losses.push(sim.judge(graph, inputs, training.rows).loss);
     else if (now.known.has(graph.output)) losses.push(now.values[graph.output]);
     const shown = training
