@@ -66,14 +66,16 @@ def test_the_other_language_opens_at_the_same_place(visit: Visit, site: Path) ->
     page = visit("simulator.html#graph=A-cube&step=4")
     page.get_by_role("link", name="日本語").click()
     assert page.url == f"file://{site}/ja/simulator.html#graph=A-cube&step=4"
-    assert "0.1 · 12 = 0.8" in page.inner_text("#sim-say")
+    page.wait_for_selector("#sim-say >> text=0.1 · 12 = 0.8")
     # at once, before the address is written; and after a place on the page
     both = "for (const one of ['#sim-back', '.tp-language']) document.querySelector(one).click()"
     page.evaluate(f"() => {{ {both} }}")
-    page.wait_for_url(f"file://{site}/simulator.html#graph=A-cube&step=3")
+    page.wait_for_selector("#sim-where >> text=step 3 of 4")
     page.hover("#the-lines-that-do-it h2")
     page.click(".headerlink[href='#the-lines-that-do-it']")
+    page.wait_for_function("scrollY > 100 && location.hash === '#graph=A-cube&step=3'")
     page.get_by_role("link", name="日本語").click()
+    page.wait_for_selector("#sim-where >> text=ステップ 3/4")
     assert page.url == f"file://{site}/ja/simulator.html#graph=A-cube&step=3"
 
 

@@ -59,11 +59,10 @@
     const { phase, names, text: formulas } = now.at;
     if (phase === "update") {
       const changed = large(graph) ? UPDATE : few(changes(state, text));
-      const told = say("Update, each less rate times derivative: {changed}.", { changed });
       const next = sim.atEnd(state)
         ? say("Iteration {iteration} is the last one here: go back, or reset.", { iteration: past.length })
         : say("The next step begins another iteration.");
-      return `${told} ${next}`;
+      return say("Update, each less rate times derivative: {changed}. {next}", { changed, next });
     }
     if (phase === "mean") {
       const rows = sim.batch(graph, past.length).length;
