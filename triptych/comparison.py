@@ -142,9 +142,7 @@ def _check_claims(console: Console) -> list[verdicts.Result]:
 
 
 def _far(row: Row) -> str:
-    if row.note.startswith("not run"):
-        return row.note
-    if row.distance == float("inf"):
+    if row.note.startswith("not run") or row.distance == float("inf"):
         return row.note
     return f"{row.distance:.3g} {row.unit} apart, allowed {row.bound:.3g}, in {row.note}"
 

@@ -2,7 +2,8 @@
 
 Whatever is random is drawn here, by NumPy and in float64, and rounded to the dtype asked for
 afterwards: every column, in either dtype, starts at the same point and sees the same rows in the
-same order. Every call returns fresh arrays, so no caller can change what the next one gets.
+same order. Every call returns fresh arrays, so no caller can change what the next one gets. A
+`dtype` is "float64" or "float32", the arrays' own.
 
 Parameters are flat dicts with PyTorch's names and layout: a weight is (out, in). A wrong type is
 a `TypeError`, a wrong value a `ValueError`; both name the argument, what was expected and what
@@ -58,14 +59,8 @@ NOISE = 0.1  # standard deviation, for points within [-2, 2]
 def line(*, dtype: str = "float64") -> tuple[Params, np.ndarray, np.ndarray]:
     """Three points on t = 2 x + 1, and the start w = b = 0.
 
-    Args:
-        dtype: "float64" or "float32".
-
     Returns:
         The parameters {"w": (), "b": ()}, x (3, 1) and t (3, 1).
-
-    Raises:
-        TypeError, ValueError: the dtype is neither of the two.
 
     Source: A 7.6.
     """
@@ -76,14 +71,8 @@ def line(*, dtype: str = "float64") -> tuple[Params, np.ndarray, np.ndarray]:
 def doubled_line(*, dtype: str = "float64") -> tuple[Params, np.ndarray, np.ndarray]:
     """Three points on t = 2 x, and the start w = b = 0.
 
-    Args:
-        dtype: "float64" or "float32".
-
     Returns:
         The parameters {"w": (), "b": ()}, x (3, 1) and t (3, 1).
-
-    Raises:
-        TypeError, ValueError: the dtype is neither of the two.
 
     Source: D (whose own start is random).
     """
@@ -97,14 +86,13 @@ def line_starts(n: int, seed: int = 0, *, dtype: str = "float64") -> Params:
     Args:
         n: how many.
         seed: of NumPy's `default_rng`.
-        dtype: "float64" or "float32".
 
     Returns:
         {"w": (n,), "b": (n,)}.
 
     Raises:
-        TypeError: n or seed is not a whole number, or dtype not a string.
-        ValueError: n is below 1, seed below 0, or the dtype is neither of the two.
+        TypeError: n or seed is not a whole number.
+        ValueError: n is below 1, or seed below 0.
 
     Source: D.
     """
@@ -123,14 +111,13 @@ def noisy_line(
     Args:
         n: the number of points, at least 2: one point does not make a line.
         seed: of NumPy's `default_rng`.
-        dtype: "float64" or "float32".
 
     Returns:
         The parameters {"w": (), "b": ()}, x (n, 1) and t (n, 1).
 
     Raises:
-        TypeError: n or seed is not a whole number, or dtype not a string.
-        ValueError: n is below 2, seed below 0, or the dtype is neither of the two.
+        TypeError: n or seed is not a whole number.
+        ValueError: n is below 2, or seed below 0.
 
     Source: E.
     """
@@ -144,14 +131,8 @@ def noisy_line(
 def layer(*, dtype: str = "float64") -> tuple[Params, np.ndarray, np.ndarray]:
     """The linear layer of three inputs and one output: its start, one sample and its target.
 
-    Args:
-        dtype: "float64" or "float32".
-
     Returns:
         The parameters {"weight": (1, 3), "bias": (1,)}, x (3,) and t (1,).
-
-    Raises:
-        TypeError, ValueError: the dtype is neither of the two.
 
     Source: C.
     """
@@ -164,14 +145,8 @@ def layer(*, dtype: str = "float64") -> tuple[Params, np.ndarray, np.ndarray]:
 def xor(*, dtype: str = "float64") -> tuple[Params, np.ndarray, np.ndarray]:
     """The four cases of an exclusive or, and a start of three layers with 8, 4 and 1 outputs.
 
-    Args:
-        dtype: "float64" or "float32".
-
     Returns:
         The parameters of `classifier_start`, x (4, 2) and t (4, 1), all of zeros and ones.
-
-    Raises:
-        TypeError, ValueError: the dtype is neither of the two.
 
     Source: C, next steps, names no task for a non-linearity; this is the one that Minsky and Papert
     (1969), Perceptrons, made famous.
@@ -185,14 +160,8 @@ def xor(*, dtype: str = "float64") -> tuple[Params, np.ndarray, np.ndarray]:
 def absolute(*, dtype: str = "float64") -> tuple[Params, np.ndarray, np.ndarray]:
     """21 points on t = |x| from -1 to 1, and a start of three layers with 8, 4 and 1 outputs.
 
-    Args:
-        dtype: "float64" or "float32".
-
     Returns:
         The parameters of `classifier_start`, x (21, 1) and t (21, 1).
-
-    Raises:
-        TypeError, ValueError: the dtype is neither of the two.
     """
     x = np.arange(-10, 11)[:, None] / 10
     params = classifier_start(sizes=(1, 8, 4, 1), dtype=dtype)
@@ -312,15 +281,9 @@ def bmi_line(*, dtype: str = "float64") -> Samples:
     Least squares in closed form gives a slope of 10.2331 per kg/m2, an intercept of -117.773 and
     R^2 = 0.344.
 
-    Args:
-        dtype: "float64" or "float32".
-
     Returns:
         x (442, 1), the body mass index in kg/m2, and t (442, 1), the progression one year after
         baseline (25 to 346, the study's own measure).
-
-    Raises:
-        TypeError, ValueError: the dtype is neither of the two.
 
     Source: as for `diabetes`.
     """

@@ -23,7 +23,7 @@ import pytest
 from triptych import data
 from triptych.agreement.bounds import apart, descent
 from triptych.agreement.exhibits import all_losses, layer_descent
-from triptych.agreement.measures import assert_within, first_parting
+from triptych.agreement.measures import assert_within
 from triptych.column import Column, precision
 
 EPOCHS = 100
@@ -42,6 +42,13 @@ STILL_FMA: dict[str, dict[str, Any]] = {
     "no excess precision": {"xla_allow_excess_precision": False},
     "no fast math": {"xla_cpu_enable_fast_math": False},
 }
+
+
+def first_parting(a: np.ndarray, b: np.ndarray) -> int | None:
+    """The first step, along the first axis, at which histories differ; None if they never do."""
+    assert (a.shape, a.dtype) == (b.shape, b.dtype)
+    same = (a == b).reshape(len(a), -1).all(axis=1)
+    return None if same.all() else int(np.argmin(same))
 
 
 @pytest.fixture

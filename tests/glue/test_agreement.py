@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from triptych.agreement.measures import DisagreementError, assert_within, distance, first_parting
+from triptych.agreement.measures import DisagreementError, assert_within, distance
 
 FLOATS = [np.float32, np.float64]
 
@@ -70,13 +70,3 @@ def test_assert_within_says_where() -> None:
         assert_within("w", a, b, 0.4, "absolute")
     with pytest.raises(DisagreementError, match="allowed nan"):
         assert_within("w", a, a, float("nan"), "absolute")
-
-
-def test_first_parting() -> None:
-    a = np.array([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]])
-    assert first_parting(a, a.copy()) is None
-    b = a.copy()
-    b[1, 1] += 1
-    assert first_parting(a, b) == 1
-    with pytest.raises(DisagreementError):
-        first_parting(a, a[:2])

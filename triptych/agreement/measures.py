@@ -118,24 +118,6 @@ def assert_within(name: str, a: np.ndarray, b: np.ndarray, bound: float, unit: U
     return value
 
 
-def first_parting(a: np.ndarray, b: np.ndarray) -> int | None:
-    """The first step at which two histories differ; None if they never do.
-
-    Args:
-        a: a quantity at each step along the first axis.
-        b: the same for the other.
-
-    Raises:
-        DisagreementError: the shapes or the dtypes differ.
-    """
-    if a.shape != b.shape or a.dtype != b.dtype:
-        raise DisagreementError(
-            f"histories {a.shape} {a.dtype} and {b.shape} {b.dtype} differ in form"
-        )
-    same = (a == b).reshape(len(a), -1).all(axis=1)
-    return None if same.all() else int(np.argmin(same))
-
-
 def _ulps(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     # read as integers, floats of one sign are in order; mirror the negative ones below zero
     def ordered(x: np.ndarray) -> np.ndarray:

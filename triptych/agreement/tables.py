@@ -91,9 +91,6 @@ LEGEND = (
     "difference."
 )
 
-Lines = dict[str, list[tuple[str, list[tuple[str, str, list[Text]]]]]]
-"""By concept: its quantities, each with dtype, unit and a cell for each pair."""
-
 
 def _table(title: str, rows: Sequence[Row], width: int) -> list[Table | Text]:
     worst: dict[str, dict[tuple[str, str], dict[tuple[str, str], Row]]] = {}

@@ -70,7 +70,7 @@ class _Runner:
         try:
             if claim.program:
                 return self.printed(claim)
-            with self.precision(claim.dtype), tempfile.TemporaryDirectory() as folder:
+            with self.column.precision(claim.dtype), tempfile.TemporaryDirectory() as folder:
                 value = self.call(claim, claim.call, folder)
                 for step in statements(claim.at):
                     value = value[step]
@@ -79,9 +79,6 @@ class _Runner:
             return ABSENT
         except Exception as error:
             return error
-
-    def precision(self, dtype: str) -> contextlib.AbstractContextManager[None]:
-        return self.column.precision(dtype)
 
     def printed(self, claim: Claim) -> str:
         """What a claim's program prints; the line that is asked for."""

@@ -93,10 +93,7 @@ def picture(
 
     Args:
         path: the file.
-        concept: as for `read`.
-        function: as for `read`.
-        dim_same: as for `read`.
-        code_only: as for `read`.
+        concept, function, dim_same, code_only: as for `read`.
 
     Raises:
         UnknownNameError: there is no such concept or function; the message names the nearest.

@@ -3,12 +3,12 @@
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 
-from triptych.timing.results import BEST, MACHINE, Results, Row, Side
+from triptych.timing.results import BEST, MACHINE, Results, Row
 from triptych.timing.trends import crossovers, fits
 from triptych.timing.words import counted, crossing, duration, significant
 
 DTYPE = "float32"
-"""The only task that the sentences are about; the tables have every task."""
+"""The sentences are about this precision alone; the tables have every one."""
 
 
 def sentences(results: Results) -> Iterator[str]:
@@ -148,11 +148,8 @@ def _seconds(row: Row) -> float:
 def _gpu(results: Results, task: str, rows: Sequence[Row]) -> Iterator[str]:
     for (dtype, label, side), cross in crossovers(rows).items():
         if label[0] == BEST and dtype == DTYPE:
-            yield f"A GPU pays ({task}, {_on(results, side)}): {_from(crossing(cross))}."
-
-
-def _on(results: Results, side: Side) -> str:
-    return f"{results.name(side)} against the fastest CPU"
+            where = f"{task}, {results.name(side)} against the fastest CPU"
+            yield f"A GPU pays ({where}): {_from(crossing(cross))}."
 
 
 def _from(crossing: str) -> str:

@@ -75,14 +75,15 @@ def check(blocks: Sequence[Block], *, timeout: float = 60.0) -> list[Record]:
         blocks: of `blocks`, in order.
         timeout: seconds for each block.
     """
-    first = _Run(blocks, timeout)
-    records = [record for i, block in enumerate(blocks) for record in first.judged(i, block)]
-    records = [*_never_imported(blocks), *records]
+
+    def judged(run: _Run) -> list[Record]:
+        records = [record for i, block in enumerate(blocks) for record in run.judged(i, block)]
+        return [*_never_imported(blocks), *records]
+
+    records = judged(_Run(blocks, timeout))
     if not any(record.verdict == DIFFERS for record in records):
         return records
-    again = _Run(blocks, timeout, reseed=True)
-    second = [record for i, block in enumerate(blocks) for record in again.judged(i, block)]
-    second = [*_never_imported(blocks), *second]
+    second = judged(_Run(blocks, timeout, reseed=True))
     if len(second) != len(records):
         return records
     return [

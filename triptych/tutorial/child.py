@@ -160,7 +160,6 @@ class Runner:
             "message": message[:500],
             "line": lines[0] if lines else None,
             "name": str(getattr(problem, "name", "") or ""),
-            "file": str(getattr(problem, "filename", "") or ""),
             "where": frames[-1].name if frames else "",
         }
 
