@@ -476,7 +476,8 @@ def _late_rules(annotation: Any) -> Iterator[Late]:
         yield lambda call, name, value, _: call.finite(name, value)
     bounds = [entry for entry in metadata if not isinstance(entry, BelowSize)]
     if hasattr(base, "dim_str") and bounds:
-        yield functools.partial(_within, limits_of("numbers", bounds))
+        limits = limits_of("numbers", bounds)
+        yield lambda call, name, value, _: call.within(name, value, limits)
     for entry in metadata:
         if isinstance(entry, BelowSize):
             yield functools.partial(_below_size, entry.dimension)
@@ -495,10 +496,6 @@ def _held(call: _Call, name: str, value: Any, _: Mapping[str, Any]) -> None:
     dtype = call.dtype[0] if call.dtype else ""
     if isinstance(value, float) and abs(value) > LARGEST.get(dtype, math.inf):
         raise call.wrong_value(name, f"a number that {dtype} can hold", value)
-
-
-def _within(limits: Limits, call: _Call, name: str, value: Any, _: Mapping[str, Any]) -> None:
-    call.within(name, value, limits)
 
 
 def _below_size(dimension: str, call: _Call, name: str, value: Any, _: Mapping[str, Any]) -> None:

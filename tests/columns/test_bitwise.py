@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from support.histories import first_parting
 
 from triptych import data
 from triptych.agreement.bounds import apart, descent
@@ -42,13 +43,6 @@ STILL_FMA: dict[str, dict[str, Any]] = {
     "no excess precision": {"xla_allow_excess_precision": False},
     "no fast math": {"xla_cpu_enable_fast_math": False},
 }
-
-
-def first_parting(a: np.ndarray, b: np.ndarray) -> int | None:
-    """The first step, along the first axis, at which histories differ; None if they never do."""
-    assert (a.shape, a.dtype) == (b.shape, b.dtype)
-    same = (a == b).reshape(len(a), -1).all(axis=1)
-    return None if same.all() else int(np.argmin(same))
 
 
 @pytest.fixture

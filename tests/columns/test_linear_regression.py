@@ -4,9 +4,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from support.histories import first_parting
 
 from triptych import data
-from triptych.agreement.measures import assert_within, first_parting
+from triptych.agreement.measures import assert_within
 from triptych.claims import book
 from triptych.column import precision
 
