@@ -38,6 +38,24 @@ def test_first_epoch_by_hand(column: Any, dtype: np.dtype) -> None:
     )
 
 
+@pytest.mark.parametrize("name", ["torch_impl", "jax_impl"])
+def test_a_prediction_has_a_derivative_by_both_parameters(columns: Any, name: str) -> None:
+    """`fit` does not ask for it, a user may: dy/dw = x and dy/db = 1, summed over the points."""
+    column = next(one for one in columns if one.name == name)
+    params, x, _ = column.take_in(data.line(dtype="float32"))
+    predict = column.linear_regression.predict
+    if name == "jax_impl":
+        import jax
+
+        grads = jax.grad(lambda params: predict(params, x).sum())(params)
+    else:
+        for p in params.values():
+            p.requires_grad_()
+        predict(params, x).sum().backward()
+        grads = {name: p.grad for name, p in params.items()}
+    assert {name: float(grad) for name, grad in grads.items()} == {"w": 1 + 2 + 3, "b": 3}
+
+
 @pytest.mark.parametrize("fit", FITTERS)
 @pytest.mark.parametrize("epoch", LOG)
 def test_log_of_document_a(column: Any, dtype: np.dtype, fit: Any, epoch: Any) -> None:
