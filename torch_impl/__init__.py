@@ -12,7 +12,6 @@ import torch
 from torch import Tensor as Array
 
 from triptych.checks import (
-    SPELLED,
     Backend,
     Below,
     Count,
@@ -144,13 +143,21 @@ def _aside(arguments: Mapping[str, Any]) -> Callable[[], None]:
     return put_back
 
 
-# torch.compile refuses checks that learn a name while it reads them
-SPELLED.update(
-    (dtype, str(dtype).removeprefix("torch."))
+_SPELLED = {
+    dtype: str(dtype).removeprefix("torch.")
     for dtype in vars(torch).values()
     if isinstance(dtype, torch.dtype)
-)
+}
+
+
+def _dtype_name(x: Array) -> str:
+    # all names are there from the start: torch.compile refuses checks that learn one meanwhile
+    return _SPELLED[x.dtype]
+
 
 checked = make_checked(
-    Backend((Array,), _read, devices, torch.compiler.is_compiling, _unusable, _row_numbers, _aside)
-)
+    Backend(
+        (Array,), _read, devices, _dtype_name, torch.compiler.is_compiling, _unusable, _row_numbers,
+        _aside,
+    )
+)  # fmt: skip

@@ -69,7 +69,6 @@ __all__ = [
     "Positive",
     "UpTo",
     "check_device",
-    "dtype_name",
     "host_copy",
     "kind",
     "make_checked",
@@ -78,6 +77,15 @@ __all__ = [
 Function = TypeVar("Function", bound=Callable[..., Any])
 Layout = Mapping[str, Dims]
 """The dimensions of each entry of a parameter dictionary."""
+
+
+@functools.cache
+def _spelled(dtype: Any) -> str:
+    return str(dtype)
+
+
+def _dtype_name(x: Any) -> str:
+    return _spelled(x.dtype)  # spelling a dtype takes longer than all else here
 
 
 class Backend(NamedTuple):
@@ -89,6 +97,8 @@ class Backend(NamedTuple):
     """The values of an array, on the host; None while they are traced and not there yet."""
     devices: Callable[[], tuple[str, ...]]
     """The usable devices."""
+    dtype_name: Callable[[Any], str] = _dtype_name
+    """The name of an array's dtype, spelled alike for every framework: "float32"."""
     compiling: Callable[[], bool] = lambda: False
     """True while a compiler reads this very code rather than runs it."""
     unusable: Callable[[Any], str] = lambda _: ""
@@ -101,17 +111,6 @@ class Backend(NamedTuple):
 
 OTHERWISE = (np.matrix, np.ma.MaskedArray)
 """Arrays of NumPy whose operators mean something else: `*`, or an entry that is not there."""
-
-SPELLED: dict[Any, str] = {}
-"""The names of dtypes met so far; a column enters those that a compiler may meet first."""
-
-
-def dtype_name(x: Any) -> str:
-    """The name of an array's dtype, spelled alike for every framework: "float32"."""
-    name = SPELLED.get(x.dtype)  # spelling a dtype takes longer than all else here
-    if name is None:
-        name = SPELLED[x.dtype] = str(x.dtype).removeprefix("torch.")
-    return name
 
 
 def kind(value: Any) -> str:
@@ -167,7 +166,7 @@ class _Call:
             raise self.wrong_value(name, "a dense array with values", lacks)
 
     def family(self, name: str, value: Any, dtypes: Any) -> None:
-        dtype = dtype_name(value)
+        dtype = self.backend.dtype_name(value)
         if isinstance(dtypes, tuple) and dtype not in dtypes:
             family = FAMILIES.get(dtypes, " or ".join(dtypes))
             raise TypeError(f"{self.function}: {name} must have {family}, got dtype {dtype}")
@@ -340,7 +339,7 @@ def _number_rule(metadata: Iterable[Any]) -> Rule:
     def rule(call: _Call, name: str, value: Any) -> Any:
         if isinstance(value, call.backend.arrays) and not isinstance(value, Real):
             array: Any = value
-            if tuple(array.shape) != () or "float" not in dtype_name(array):
+            if tuple(array.shape) != () or "float" not in call.backend.dtype_name(array):
                 raise call.wrong_type(name, limits.words, value)
             values = call.backend.read(array)
             if values is None:
@@ -548,7 +547,7 @@ def make_checked(backend: Backend) -> Callable[[Function], Function]:
             if not compiling and getattr(inside, "active", False):
                 return function(*args, **kwargs)
             arguments = dict(zip(names, args, strict=False)) | kwargs
-            if len(arguments) != len(args) + len(kwargs) or not required <= arguments.keys():
+            if len(arguments) != len(args) + len(kwargs) or not required.issubset(arguments):
                 return function(*args, **kwargs)  # raises Python's own TypeError
             call = _Call(label, backend)
             for name, value in arguments.items():
