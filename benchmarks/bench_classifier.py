@@ -20,7 +20,7 @@ from benchmarks.cases import (
     placed,
     precision,
 )
-from benchmarks.compile_time import unchecked
+from benchmarks.compile_time import FROM_CPP, from_cpp, unchecked
 from benchmarks.counts import classifier_step, inference
 from benchmarks.machine import absent, devices, runs
 from triptych import data
@@ -40,11 +40,14 @@ FORMS = {
     "compiled step": "compiled_step",
     "compiled step, donated": "compiled_step",
     "whole loop": "compiled_loop",
+    FROM_CPP: "compiled_loop",
     "CUDA graph": "cuda_graph",
 }
 MODES = {
     "numpy_ref": ("as written",),
-    "torch_impl": ("as written", "compiled network", "compiled step", "whole loop", "CUDA graph"),
+    "torch_impl": (
+        *("as written", "compiled network", "compiled step", "whole loop", FROM_CPP, "CUDA graph"),
+    ),
     "jax_impl": ("un-jitted", "compiled step", "compiled step, donated", "whole loop"),
 }
 PEERS = {"scikit-learn": "as written", "optax": "compiled step", "torch.optim": "as written"}
@@ -62,10 +65,13 @@ _AS_WRITTEN = {("numpy_ref", "as written"), ("torch_impl", "as written")}
 _COMPILED = {("jax_impl", "compiled step"), ("jax_impl", "whole loop")}
 _COMPILED |= {("torch_impl", "compiled step")}
 _NETWORK, _LOOP = ("torch_impl", "compiled network"), ("torch_impl", "whole loop")
+_FROM_CPP = ("torch_impl", FROM_CPP)
 _GRAPH = ("torch_impl", "CUDA graph")
 DEFAULTS: dict[str, dict[tuple[int, str], set[tuple[str, str]]]] = {
     "cpu": {
-        (32, "float32"): _AS_WRITTEN | _COMPILED | {_NETWORK, _LOOP, ("jax_impl", "un-jitted")},
+        (32, "float32"): _AS_WRITTEN
+        | _COMPILED
+        | {_NETWORK, _LOOP, _FROM_CPP, ("jax_impl", "un-jitted")},
         (1024, "float32"): _AS_WRITTEN | _COMPILED,
         (32768, "float32"): _AS_WRITTEN | _COMPILED,
         (32, "float64"): _AS_WRITTEN | {("jax_impl", "whole loop")},
@@ -79,7 +85,7 @@ DEFAULTS: dict[str, dict[tuple[int, str], set[tuple[str, str]]]] = {
 }
 """Which training steps with SGD run without --full, by device, batch and dtype."""
 TWINS = {"cpu": ((256, 1024, 1024, 250), 256), "cuda": ((1024, 4096, 4096, 1000), 8192)}
-TIMED_COMPILERS = ("compiled network", "compiled step", "whole loop")
+TIMED_COMPILERS = ("compiled network", "compiled step", "whole loop", FROM_CPP)
 """Modes whose first call is timed in a process of its own."""
 REDUCED = ("tf32", "bfloat16")
 TWIN_DTYPES = {"cpu": ("float32",), "cuda": ("float32", *REDUCED)}
@@ -173,6 +179,8 @@ def _loop(case: Case, column: Column, optimizer: str, fresh: Any) -> Any:
         # recorded once, before the clock starts, and replayed in each round
         replay = unchecked(column, column.execution.cuda_graph)(*fresh(), learning_rate=rate)
         return lambda params, *_: replay(params)
+    if case.mode == FROM_CPP:
+        return partial(from_cpp(column), learning_rate=rate)
     if optimizer == "sgd":
         return partial(getattr(column.execution, FORMS[case.mode]), learning_rate=rate)
     return partial(column.classifier.fit, optimizer=optimizer, learning_rate=rate)
@@ -358,6 +366,8 @@ def cases() -> Iterator[Case]:
     for device in devices():
         for column, modes in MODES.items():
             for mode in modes:
+                if mode == FROM_CPP and device != "cpu":
+                    continue
                 if runs(column, FORMS[mode], device):
                     yield from _rows(column, mode, device)
     for peer, mode in PEERS.items():

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from benchmarks import compile_time
-from benchmarks.cases import BASES, EPS, Case, InvalidRow, Target, kept, precision
+from benchmarks.cases import BASES, EPS, Case, InvalidRow, Target, precision
 from benchmarks.memory import PeakMemory, page_faults, transfer_time
 from triptych.agreement.measures import DisagreementError, distance
 from triptych.column import Column
@@ -258,20 +258,8 @@ class Runner:
             self.row["kernels"] = kernels(case, self.target)
             self.row["agreement"] = check(case, self.target)
             self.row["transfer"] = transfer_time(case, self.target.transfer)
-        if case.compile_time:
-            self.row["compile"] = _compile_time(case)
+        if case.compile_time and case.batch is not None:
+            self.row["compile"] = compile_time.in_fresh_process(
+                case.column, case.mode, case.device, case.batch, case.steps
+            )
         return self.row
-
-
-def _compile_time(case: Case) -> dict[str, float]:
-    """Seconds to compile a form, measured once: the first of its batches stands for the others."""
-
-    def compute() -> dict[str, np.ndarray]:
-        assert case.batch is not None
-        seconds = compile_time.in_fresh_process(
-            case.column, case.mode, case.device, case.batch, case.steps
-        )
-        return {name: np.array(value) for name, value in seconds.items()}
-
-    found = kept(f"compile {case.column} {case.mode} {case.device}", compute)
-    return {name: float(value) for name, value in found.items()}

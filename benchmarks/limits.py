@@ -104,7 +104,7 @@ def binding_limit(
     if info["mode"] == "CUDA graph" and nodes and info.get("kernels"):
         seconds["dispatch"] = min(nodes) * info["kernels"]
     elif floors:
-        dispatches = 1 / info["steps"] if info["mode"] in LOOPS else 1
+        dispatches = 1 / info["steps"] if info["mode"].startswith(LOOPS) else 1
         seconds["dispatch"] = min(floors) * dispatches
     if not seconds:
         return None
@@ -112,8 +112,8 @@ def binding_limit(
     return {"binds": binds, "seconds": seconds[binds], "share": seconds[binds] / step}
 
 
-LOOPS = ("whole loop", "whole loop, equal bits", "CUDA graph", "fused")
-"""Modes that are dispatched once for all of their steps."""
+LOOPS = ("whole loop", "CUDA graph", "fused")
+"""How modes begin that are dispatched once for all of their steps."""
 SIDE = {"cpu": 2048, "cuda": 8192}
 """Of the square matrices whose product gives the arithmetic rate."""
 DTYPES = {"cpu": ("float32", "float64"), "cuda": ("float32", "float64", "tf32", "bfloat16")}

@@ -39,6 +39,7 @@ STYLES = {
     "compiled step": ("--", "s"),
     "compiled step, donated": ("--", "D"),
     "whole loop": (":", "^"),
+    "whole loop, C++ wrapper": (":", "v"),
     "compiled network": ("-.", "v"),
     "CUDA graph": (":", "P"),
     "equal bits": ("-", "x"),

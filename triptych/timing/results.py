@@ -36,7 +36,8 @@ SCHEMA = 2
 
 MODES = (
     *("as written", "un-jitted", "compiled network", "compiled step", "compiled step, donated"),
-    *("whole loop", "CUDA graph", "equal bits", "whole loop, equal bits", "fused"),
+    *("whole loop", "whole loop, C++ wrapper", "CUDA graph"),
+    *("equal bits", "whole loop, equal bits", "fused"),
 )
 MACHINE = ("numba", "fused")
 """The column and mode that stand for what the machine can."""
