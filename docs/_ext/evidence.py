@@ -8,6 +8,7 @@ XLA's compiler, so a program that one job has compiled is kept for the others.
 
 import hashlib
 import importlib.metadata
+import itertools
 import json
 import os
 import platform
@@ -24,7 +25,7 @@ from sphinx.errors import ExtensionError
 from sphinx.util import logging
 
 from triptych.column import missing
-from triptych.names import COLUMNS, FRAMEWORKS
+from triptych.names import COLUMNS, CONCEPTS, FRAMEWORKS
 
 ROOT = Path(__file__).absolute().parents[2]
 READ = (*COLUMNS, "triptych", "docs/_ext/evidence.py")
@@ -37,11 +38,11 @@ JOBS = (
     # the longest first; those that compile the same programs after each other
     ("agreement", "float32"),
     ("traps", ""),
-    ("agreement", "float64"),
-    ("claims", "jax_impl"),
     ("values", ""),
-    ("digests", ""),
     ("pictures", ""),
+    ("agreement", "float64"),
+    ("digests", ""),
+    ("claims", "jax_impl"),
     ("claims", "torch_impl"),
     ("simulator", ""),
     ("witness", ""),
@@ -255,10 +256,10 @@ def run(kind: str, part: str, file: Path) -> None:
 def main(todo: Sequence[Sequence[str]]) -> int:
     """Run the jobs, each a KIND, a PART and a FILE, as many at a time as there are cores.
 
-    The frameworks are imported once; each job then has a copy of this process to itself.
+    The columns are imported once; each job then has a copy of this process to itself.
     """
-    for name in FRAMEWORKS.values():
-        import_module(name)
+    for column, concept in itertools.product(COLUMNS, CONCEPTS):
+        import_module(f"{column}.{concept}")
     waiting, running, failed = list(todo), 0, False
     while waiting or running:
         if waiting and running < (os.cpu_count() or 1):

@@ -8,7 +8,7 @@ as many words as it stands for in English, by the letters that the translations 
 """
 
 import re
-from functools import cache
+from functools import cache, partial
 from html.parser import HTMLParser
 from typing import Any
 
@@ -50,13 +50,14 @@ def setup(app: Sphinx) -> dict[str, Any]:
 
 def fill(app: Sphinx, document: nodes.document, page: str) -> None:
     """Put numbers in the place of the nodes."""
+    length = cache(partial(_of, app.env, page))
     for node in list(document.findall(minutes)):
         pages = [node["page"]]
         if pages == [ALL]:
             section = next(n for n in _around(node) if isinstance(n, nodes.section))
             pages = [n["page"] for n in section.findall(minutes) if n["page"] != ALL]
             pages = list(dict.fromkeys(pages))
-        node["done"] = sum(_of(app.env, page, name) for name in pages)
+        node["done"] = sum(map(length, pages))
     for node in list(document.findall(minutes)):
         node.replace_self(nodes.Text(str(node["done"])))
 

@@ -60,7 +60,8 @@ def choose(app: Sphinx, config: Config) -> None:
 
 
 def begin(app: Sphinx) -> None:
-    """Remember what is built."""
+    """Remember what is built, and find the texts once for all processes that read and write."""
+    words.messages()
     global extracting
     extracting = app.builder.name == "gettext"
 
