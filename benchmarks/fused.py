@@ -1,8 +1,8 @@
 """What the machine is capable of: both training loops in numba, with no store that can be avoided.
 
-They are no model for a reader: 4-16-8-3 by its sizes, a block of rows at a time with the rows
-innermost, so that what lies between the input and a gradient stays in the nearest cache. Each row
-of the report says how many times as long as this it takes.
+They are not written to be read: the sizes of 4-16-8-3 are constants, and a block of rows is done at
+a time, with the rows innermost, so that what lies between the input and a gradient stays in the
+nearest cache. Each row of the report says how many times as long as this it takes.
 """
 
 import math

@@ -62,7 +62,7 @@ class PeakMemory:
         self.forget_host()
 
     def forget_host(self) -> None:
-        """Let the host's peak begin here, after the check: there another column computes too."""
+        """Begin the host's peak here: in the check before, another column computes too."""
         self.resident = _status("VmRSS")
         with contextlib.suppress(OSError):
             # Linux: forget the peak of the resident set; see proc_pid_clear_refs(5)

@@ -47,7 +47,7 @@ def optax(arguments: Arguments, optimizer: str, rate: float, expected: Expected)
 
     def run(params: Any, state: Any) -> Any:
         losses = []
-        for rows in batches:  # taken apart inside the clock, as in the column
+        for rows in batches:  # to take them apart is timed as well, as in the column
             params, state, value = step(params, state, rows)
             losses.append(value)
         return params, jnp.stack(losses)

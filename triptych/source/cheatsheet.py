@@ -7,6 +7,7 @@ one that stands at the same place of a line that is beside its own.
 """
 
 import ast
+import itertools
 import tomllib
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
@@ -397,12 +398,10 @@ def _pairs(keys: Iterable[Key]) -> Iterator[tuple[Key, Key]]:
                 continue
             for row in section.rows():
                 there = [(i, cell.line) for i, cell in enumerate(row.cells) if cell]
-                for at, (i, line) in enumerate(there):
-                    for j, other in there[at + 1 :]:
-                        for a in code[i][line]:
-                            for b in code[j][other]:
-                                for x, y in _same_place(a, b, known[i], known[j]):
-                                    yield (COLUMNS[i], x), (COLUMNS[j], y)
+                for (i, line), (j, other) in itertools.combinations(there, 2):
+                    for a, b in itertools.product(code[i][line], code[j][other]):
+                        for x, y in _same_place(a, b, known[i], known[j]):
+                            yield (COLUMNS[i], x), (COLUMNS[j], y)
 
 
 def _expressions(tree: ast.AST) -> defaultdict[int, list[ast.AST]]:
