@@ -82,9 +82,15 @@ def table(rows: list[Row], up: str) -> str:
 
 
 def _cell(names: tuple[str, ...]) -> str:
-    # a long name may be broken before a dot
-    shown = (html.escape(name).replace(".", "<wbr>.") for name in names)
-    return f"<td>{' '.join(f'<code>{name}</code>' for name in shown)}</td>"
+    return f"<td>{' '.join(map(_code, names))}</td>"
+
+
+def _code(name: str) -> str:
+    """A name, to be broken at its dots, and between the words of a part that is too long."""
+    parts = re.findall(r".[^.]*\.?", html.escape(name))
+    between = r"(?<=[a-z0-9]_)(?=\w)|(?<=[a-z])(?=[A-Z])"
+    spans = (f"<span>{re.sub(between, '<wbr>', part)}</span>" for part in parts)
+    return f"<code>{''.join(spans)}</code>"
 
 
 def _signs(row: Row, up: str) -> str:
@@ -106,7 +112,7 @@ def _place(use: Use | None, up: str) -> str:
         )
     anchor = f"#{use.function}" if use.function else ""
     name = f"{use.concept}.{use.function}".rstrip(".")
-    return f'<a href="{up}concepts/{use.concept}.html{anchor}"><code>{name}</code></a>'
+    return f'<a href="{up}concepts/{use.concept}.html{anchor}">{_code(name)}</a>'
 
 
 @cache

@@ -28,7 +28,7 @@ class Exercise(NamedTuple):
 
     name: str
     title: str
-    text: str
+    text: tuple[str, ...]
     """What there is to know, in paragraphs."""
     hint: str
     source: str
@@ -91,7 +91,9 @@ def read(path: Path) -> Exercise:
         if isinstance(n, ast.ImportFrom) and n.module in COLUMNS
         and concept in (a.name for a in n.names)
     )  # fmt: skip
-    return Exercise(path.stem, title, text, hint, source, column, concept, against.attr)
+    said = tuple(text.split("\n\n"))
+    title = title.removesuffix(".")
+    return Exercise(path.stem, title, said, hint, source, column, concept, against.attr)
 
 
 @cache
@@ -137,6 +139,7 @@ def setup(app: "Sphinx") -> dict[str, Any]:
     """Register the directive `exercises`, which shows all of them."""
     from docutils import nodes
     from sphinx.util.docutils import SphinxDirective
+    from words import word
 
     class Exercises(SphinxDirective):
         """`{exercises}`: each file, its hint, its solution."""
@@ -149,7 +152,7 @@ def setup(app: "Sphinx") -> dict[str, Any]:
                 path = parse.directory(exercise.column) / f"{exercise.concept}.py"
                 self.env.note_dependency(path)
                 section = nodes.section(ids=[exercise.name], names=[exercise.name])
-                title = exercise.title.removesuffix(".")
+                title = word(exercise.title)
                 section += nodes.title(title, title, translatable=False)
                 section += _shown(exercise)
                 made.append(section)
@@ -161,21 +164,21 @@ def setup(app: "Sphinx") -> dict[str, Any]:
 
 def _shown(exercise: Exercise) -> Iterator[Any]:
     import columns
-    import said
+    import mistakes
     from docutils import nodes
-    from words import english, word
+    from words import word
 
     file = f"{FOLDER}/{exercise.name}.py"
     how = word("Edit <code>{file}</code>, then run <code>python {file}</code>.", file=file)
     page = f'<a href="concepts/{exercise.concept}.html">{exercise.concept}</a>'
-    text = said.prose(exercise.text.split("\n\n"))
-    yield columns.raw(f"<div{english()}>{text}</div><p>{how} {word('The concept:')} {page}</p>")
+    text = "".join(f"<p>{mistakes.text(word(paragraph))}</p>" for paragraph in exercise.text)
+    yield columns.raw(f"{text}<p>{how} {word('The concept:')} {page}</p>")
     start = exercise.source.index("\n\n", exercise.source.index('"""', 3)) + 2
     end = exercise.source.index("\n\n\nif __name__")
     code = exercise.source[start:end]
     yield nodes.literal_block(code, code, language="python")
-    hint = f"<div{english()}>{said.prose([exercise.hint])}</div>"
-    yield columns.raw(columns.fold(word("Hint"), hint))
+    hint = mistakes.text(word(exercise.hint))
+    yield columns.raw(columns.fold(word("Hint"), f"<p>{hint}</p>"))
     summary = f"<summary>{word('Solution')}</summary>"
     yield columns.raw(f'<details class="tp-fold">{summary}')
     if exercise.name not in otherwise():

@@ -102,11 +102,15 @@ def _data() -> Iterator[tuple[str, str]]:
     for subject in tomllib.loads((ROOT / "triptych/source/cheatsheet.toml").read_text("utf-8")):
         yield "triptych/source/cheatsheet.toml", subject
 
+    import solutions
     import traps
 
     for trap in traps.load():
         yield "docs/traps.toml", trap.title
         yield "docs/traps.toml", trap.why
+    for exercise in solutions.exercises():
+        for text in (exercise.title, *exercise.text, exercise.hint):
+            yield f"{solutions.FOLDER}/{exercise.name}.py", text
 
 
 def _name(path: Path) -> str:

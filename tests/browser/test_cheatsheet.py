@@ -11,6 +11,7 @@ from triptych.source import cheatsheet
 
 Visit = Callable[..., Any]
 ROWS = cheatsheet.sheet().rows
+SHEETS = ("cheatsheet.html", "ja/cheatsheet.html")
 
 
 def seen(page: Any) -> list[str]:
@@ -59,8 +60,42 @@ def test_without_a_script_it_is_a_table(browser: Any, site: Path) -> None:
     context.close()
 
 
-def test_two_pages_on_paper(visit: Visit) -> None:
-    page = visit("cheatsheet.html")
+# Where a name goes on in the next line: what stands before and behind the break.
+BREAKS = """() => {
+    const breaks = [];
+    const range = document.createRange();
+    for (const code of document.querySelectorAll(".tp-cheat code")) {
+        const texts = document.createTreeWalker(code, NodeFilter.SHOW_TEXT);
+        let before = "", bottom = Infinity;
+        while (texts.nextNode()) {
+            for (let i = 0; i < texts.currentNode.length; i++) {
+                range.setStart(texts.currentNode, i);
+                range.setEnd(texts.currentNode, i + 1);
+                const box = range.getBoundingClientRect();
+                if (box.top >= bottom) breaks.push([code.textContent, before, range.toString()]);
+                [before, bottom] = [range.toString(), box.bottom - 1];
+            }
+        }
+    }
+    return breaks;
+}"""
+
+
+@pytest.mark.parametrize("name", SHEETS)
+@pytest.mark.parametrize("width", [375, 1440])
+def test_no_word_is_broken(visit: Visit, name: str, width: int) -> None:
+    """A line ends behind a dot or an underscore, or where a capital begins the next word."""
+    breaks = visit(name, width).evaluate(BREAKS)
+    assert breaks
+    assert [
+        (code, before, after) for code, before, after in breaks
+        if before not in "._" and not (before.islower() and after.isupper())
+    ] == []  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SHEETS)
+def test_two_pages_on_paper(visit: Visit, name: str) -> None:
+    page = visit(name)
     paper = page.pdf(prefer_css_page_size=True)
     assert len(re.findall(rb"/Type\s*/Page\b", paper)) == 2
     sizes = {tuple(map(float, box.split())) for box in re.findall(rb"/MediaBox ?\[(.*?)\]", paper)}
