@@ -39,6 +39,7 @@ extensions = [
     "cheatsheet",
     "minutes",
     "terms",
+    "printed",
 ]
 myst_enable_extensions = ["colon_fence", "dollarmath", "attrs_inline"]
 myst_heading_anchors = 3

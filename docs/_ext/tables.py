@@ -12,13 +12,14 @@ from columns import fold, raw, root
 from docutils import nodes
 from docutils.parsers.rst import directives
 from evidence import PICTURES, ROOT
+from mathml import formula
 from sphinx.application import Sphinx
 from sphinx.errors import ExtensionError
 from sphinx.util.docutils import SphinxDirective
 from words import english, later, titled, word
 
 from triptych.claims import book, verdicts
-from triptych.data import DOCUMENTS
+from triptych.data import CLASSES, DOCUMENTS
 from triptych.names import COLUMNS, CONCEPTS, DISPLAY_NAMES, UnknownNameError
 from triptych.source import parse
 
@@ -184,14 +185,13 @@ class Claims(_Shown):
             if v in found
         )
         cells = "".join(
-            f'<td class="tp-{record["verdict"]}"><code>{html.escape(record["text"])}</code></td>'
-            for record in row
+            f'<td class="tp-{record["verdict"]}">{_answer(record["text"])}</td>' for record in row
         )
         name = html.escape(word(claim.what))
         if claim.functions:
             concept, _, function = claim.functions[0].partition(".")
             name = f'<a href="{self.up}concepts/{concept}.html#{function}">{name}</a>'
-        printed = f"<code>{html.escape(claim.printed)}</code>"
+        printed = _answer(claim.printed)
         if verdict == verdicts.ERRATUM:
             printed = f"<s>{printed}</s>"
         if claim.origin != "printed":
@@ -214,6 +214,20 @@ WORDS = {
     verdicts.ERRATUM: later("erratum"),
     verdicts.MISSING: later("not installed"),
 }
+
+
+ANSWERS = {
+    "nothing": later("nothing at all"),  # the simulator's word for an empty field is another one
+    **{answer: answer for answer in (
+        later("none"), later("an error"), later("grows"), later("shrinks"), later("changed"),
+        later("unchanged"), *CLASSES,
+    )},
+}  # fmt: skip
+"""What is said of a value in words; the others are what a framework prints."""
+
+
+def _answer(text: str) -> str:
+    return f"<code>{html.escape(word(ANSWERS[text]) if text in ANSWERS else text)}</code>"
 
 
 def _groups(chosen: Iterable[book.Claim]) -> Iterable[list[book.Claim]]:
@@ -253,10 +267,10 @@ class Values(_Shown):
         made = [f'<tr class="tp-about"><th colspan="4" scope="rowgroup">{heading}</th></tr>']
         made = made if heading else []
         for entry in group:
-            texts = [html.escape(self.found["values"][""][entry.id][c]) for c in COLUMNS]
-            cells = "".join(f"<td><code>{text}</code></td>" for text in texts)
+            texts = [_answer(self.found["values"][""][entry.id][c]) for c in COLUMNS]
+            cells = "".join(f"<td>{text}</td>" for text in texts)
             if len(set(texts)) == 1:
-                cells = f'<td colspan="3"><code>{texts[0]}</code></td>'
+                cells = f'<td colspan="3">{texts[0]}</td>'
             concept, _, function = entry.functions[0].partition(".")
             link = f'<a href="{self.up}concepts/{concept}.html#{function}">'
             made.append(f"<tr><td>{link}{html.escape(word(entry.what))}</a></td>{cells}</tr>")
@@ -287,6 +301,32 @@ class ClaimsSummary(_Shown):
             **origins,
         )
         return f"<p>{said}</p>"
+
+
+class Documents(SphinxDirective):
+    """`{documents}`: the tutorials by name, with what each is about."""
+
+    def run(self) -> list[nodes.Node]:
+        """A list, one item for each."""
+        wrong = {claim.id for claim in book.errata()}
+        items = []
+        for key, title in DOCUMENTS.items():
+            claims = [claim for claim in book.claims() if claim.document == key]
+            about = sorted({claim.concept for claim in claims}, key=parse.concepts().index)
+            said = word(
+                "{title}. About {concepts}: {n} claims, of which {wrong} are wrong.",
+                title=word(title),
+                # a link without words gets the title of its page
+                concepts=" · ".join(f"[](/concepts/{concept}.md)" for concept in about),
+                n=len(claims),
+                wrong=sum(claim.id in wrong for claim in claims),
+            )
+            items.append(f"- **{key}**: {said}")
+        made = self.parse_text_to_nodes("\n".join(items))
+        for item in made:
+            for text in item.findall(nodes.TextElement):
+                text["translatable"] = False
+        return made
 
 
 # Agreement
@@ -530,7 +570,8 @@ class Picture(_Shown):
             f'width="{width}" height="{height}" loading="lazy">'
             for theme in ("light", "dark")
         )
-        caption = mistakes.text(word(" ".join(self.content)))
+        parts = word(" ".join(self.content)).split("$")
+        caption = "".join(formula(p) if i % 2 else mistakes.text(p) for i, p in enumerate(parts))
         return f'<figure class="tp-figure">{images}<figcaption>{caption}</figcaption></figure>'
 
 
@@ -538,6 +579,7 @@ DIRECTIVES = {
     "claims": Claims,
     "values": Values,
     "claims-summary": ClaimsSummary,
+    "documents": Documents,
     "agreement-rows": Agreement,
     "agreement-summary": AgreementSummary,
     "digests": Digests,

@@ -92,7 +92,7 @@ class Messages(SphinxTransform):
                 node.attributes.pop("alt", None)  # Sphinx would take it for a message all the same
             if self.config.language != "en":
                 node["classes"].append("language-en")  # docutils makes `lang` of it
-        used = []
+        used = list(self._commented())
         for node, message in list(extract_messages(self.document)):
             if isinstance(node, nodes.math_block) or not words.prose(message):
                 node["translatable"] = False
@@ -105,6 +105,17 @@ class Messages(SphinxTransform):
         if self.config.translations_complete:
             for complaint in words.complaints(self.config.language, page, used):
                 logger.warning(complaint)
+
+    def _commented(self) -> Iterator[str]:
+        """Commands with comments: Sphinx would parse a translation of them as Markdown."""
+        said = words.read(self.config.language, self.env.current_document.docname)
+        for node in self.document.findall(nodes.literal_block):
+            text = node.astext()
+            if node.get("language") == "sh" and words.prose(" ".join(re.findall("#(.*)", text))):
+                node["translatable"] = extracting
+                node.rawsource = said.get(text) or text
+                node[:] = [nodes.Text(node.rawsource)]
+                yield text
 
     def _english(self) -> Iterator[nodes.Element]:
         """What stands below a comment that says so: the report is made, and names its rows."""

@@ -105,6 +105,14 @@ def test_no_english_is_left(visit: Visit, name: str) -> None:
     assert visit(name).evaluate(ENGLISH) == []
 
 
+def test_the_exercises_are_in_japanese(visit: Visit) -> None:
+    page = visit("ja/exercises.html")
+    assert page.locator("article [lang=en]").count() == 0
+    titles = page.locator("article h2").all_inner_texts()
+    assert len(titles) > 5
+    assert all(re.search("[ぁ-ん]", title) for title in titles)
+
+
 @pytest.mark.parametrize(
     ("words", "place"),
     [("計算グラフ", "reading"), ("連鎖律", "gradients"), ("softmax", "classifier")],

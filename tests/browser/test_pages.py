@@ -11,6 +11,8 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 
+from triptych.claims import book
+from triptych.data import DOCUMENTS
 from triptych.names import COLUMNS, CONCEPTS
 from triptych.source import parse
 
@@ -296,6 +298,46 @@ def test_the_chart_of_times(visit: Visit) -> None:
     assert rows[0]["range"] in figure.locator(".tp-detail").text_content()
     found[-1].focus()  # by keyboard too
     assert rows[-1]["range"] in figure.locator(".tp-detail").text_content()
+
+
+# Formulas and words of Markdown that nobody has made anything of.
+UNMADE = """() => {
+    const texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+    const found = [];
+    while (texts.nextNode()) {
+        const text = texts.currentNode.data;
+        const around = texts.currentNode.parentElement;
+        if (around.closest("code, pre, samp, script, style, math, svg, [lang=en]")) continue;
+        if (/\\$[^$]+\\$|\\\\[a-z]{2,}|\\]\\(|`/.test(text)) found.push(text);
+    }
+    return found;
+}"""
+
+
+@pytest.mark.parametrize("name", [*PAGES, *JAPANESE])
+def test_mathematics_and_markup_are_made_into_something(visit: Visit, name: str) -> None:
+    assert visit(name).evaluate(UNMADE) == []
+
+
+@pytest.mark.parametrize("name", ["port.html", "ja/port.html"])
+def test_the_reports_name_the_layer_that_is_wrong(visit: Visit, name: str) -> None:
+    right, wrong = visit(name).locator(".tp-printed").all_inner_texts()
+    assert right.startswith("agrees: 6 compared")
+    assert re.search(r"1 = mul at port.py:\d+: .*parts by itself  <-- here it begins", wrong)
+    assert "hint: one GELU is exact" in wrong
+
+
+@pytest.mark.parametrize("name", ["index.html", "ja/index.html"])
+def test_the_start_page_names_the_tutorials(visit: Visit, name: str) -> None:
+    """Each with the pages that it is about, by their titles."""
+    page = visit(name)
+    items = page.locator("section:has(> h2) > ul > li").filter(has_text=re.compile(r"^[A-E]\W"))
+    assert items.count() == len(DOCUMENTS)
+    for item, key in zip(items.all(), DOCUMENTS, strict=True):
+        about = {claim.concept for claim in book.claims() if claim.document == key}
+        hrefs = item.locator("a").evaluate_all("all => all.map((a) => a.getAttribute('href'))")
+        assert {href.split("/")[-1] for href in hrefs} == {f"{concept}.html" for concept in about}
+        assert all(item.locator("a").all_inner_texts())
 
 
 def test_the_command_can_be_copied(visit: Visit) -> None:

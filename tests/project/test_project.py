@@ -16,6 +16,7 @@ from packaging.utils import canonicalize_name
 
 from triptych.agreement import digests
 from triptych.claims import book
+from triptych.data import DOCUMENTS
 from triptych.names import COLUMNS
 from triptych.source.parse import concepts
 
@@ -174,6 +175,15 @@ def test_every_concept_has_its_place_on_the_pages_and_in_the_readme() -> None:
         assert f"(numpy_ref/{concept}.py)" in japanese
         for column in COLUMNS:
             assert f"automodule:: {column}.{concept}\n" in read(f"docs/api/{column}.md")
+
+
+def test_the_readmes_name_the_tutorials_as_the_pages_do() -> None:
+    sys.path.insert(0, str(ROOT / "docs" / "_ext"))
+    pytest.importorskip("babel")
+    japanese = importlib.import_module("words").read("ja", "words")
+    for key, title in DOCUMENTS.items():
+        assert f"\n- {key}: {title}\n" in read("README.md")
+        assert f"\n- {key}\N{FULLWIDTH COLON}{japanese[title]}\n" in read("README.ja.md")
 
 
 @pytest.mark.slow

@@ -61,6 +61,19 @@ def test_a_translation_keeps_code_links_and_mathematics(name: str) -> None:
             assert given == made, f"{english!r}\n{japanese!r}"
 
 
+COMMANDS = r"^[^#\n]*(?=#)|^[^#\n]+$"
+"""What a line says before its comment."""
+
+
+def test_commands_are_the_same_in_both_languages_and_their_comments_are_not() -> None:
+    both = [pair for name in CATALOGS for pair in words.read("ja", name).items()]
+    blocks = [(english, japanese) for english, japanese in both if english.endswith("\n")]
+    assert len(blocks) >= 5
+    for english, japanese in blocks:
+        assert re.findall(COMMANDS, english, re.M) == re.findall(COMMANDS, japanese, re.M)
+        assert english != japanese
+
+
 @complete
 def test_the_words_are_complete() -> None:
     assert words.complaints("ja", "words", words.messages()) == []
