@@ -165,7 +165,7 @@ class Claims(_Shown):
         title = f"{first.source} · {about}" if about else first.source
         heading = (
             f'<tr class="tp-about"><th colspan="6" scope="rowgroup" '
-            f'title="{html.escape(word(DOCUMENTS[first.document]))}">{html.escape(title)}</th></tr>'
+            f'title="{html.escape(word(DOCUMENTS[first.document]))}">{mistakes.text(title)}</th></tr>'
         )
         made = []
         for index, claim in enumerate(group):
@@ -187,7 +187,7 @@ class Claims(_Shown):
         cells = "".join(
             f'<td class="tp-{record["verdict"]}">{_answer(record["text"])}</td>' for record in row
         )
-        name = html.escape(word(claim.what))
+        name = mistakes.text(word(claim.what))
         if claim.functions:
             concept, _, function = claim.functions[0].partition(".")
             name = f'<a href="{self.up}concepts/{concept}.html#{function}">{name}</a>'
@@ -263,7 +263,7 @@ class Values(_Shown):
 
     def group(self, group: Sequence[book.Claim]) -> str:
         """The values of one thing, under a heading if it has a name."""
-        heading = html.escape(titled(group[0].path))
+        heading = mistakes.text(titled(group[0].path))
         made = [f'<tr class="tp-about"><th colspan="4" scope="rowgroup">{heading}</th></tr>']
         made = made if heading else []
         for entry in group:
@@ -273,7 +273,7 @@ class Values(_Shown):
                 cells = f'<td colspan="3">{texts[0]}</td>'
             concept, _, function = entry.functions[0].partition(".")
             link = f'<a href="{self.up}concepts/{concept}.html#{function}">'
-            made.append(f"<tr><td>{link}{html.escape(word(entry.what))}</a></td>{cells}</tr>")
+            made.append(f"<tr><td>{link}{mistakes.text(word(entry.what))}</a></td>{cells}</tr>")
             if entry.explanation:
                 why = mistakes.text(word(entry.explanation))
                 made.append(f'<tr class="tp-why"><td colspan="4">{why}</td></tr>')

@@ -65,6 +65,7 @@ BREAKS = """() => {
     const breaks = [];
     const range = document.createRange();
     for (const code of document.querySelectorAll(".tp-cheat code")) {
+        if (!code.checkVisibility()) continue;
         const texts = document.createTreeWalker(code, NodeFilter.SHOW_TEXT);
         let before = "", bottom = Infinity;
         while (texts.nextNode()) {
