@@ -39,7 +39,7 @@ class Printed(SphinxDirective):
         """The code, and what it prints."""
         page = Path(self.env.doc2path(self.env.docname))
         blocks = BLOCK.findall(page.read_text("utf-8"))
-        which = self.env.temp_data.get("printed", 0)
+        which: int = self.env.temp_data.get("printed") or 0
         self.env.temp_data["printed"] = which + 1
         cache = Path(self.env.app.doctreedir).parent / "evidence"
         code, said = "\n".join(self.content), kept(page.name, blocks, cache)[which]
