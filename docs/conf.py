@@ -106,7 +106,7 @@ html_theme_options = {
 }
 
 autodoc_default_options = {"members": True, "member-order": "bysource"}
-# the array type is the framework's own, and the kinds of argument stand on the page of the checks
+# the array type is the framework's own, and the kinds of argument stand with the annotations
 autodoc_default_options["exclude-members"] = "Array, Below, Like, UpTo"
 autodoc_use_type_comments = False  # the sources have annotations; looking for both takes longer
 napoleon_google_docstring = True
