@@ -627,8 +627,8 @@ def test_importing_triptych_columns_imports_no_framework_and_no_column() -> None
 
 def aligned(*texts: str) -> list[tuple[str | None, ...]]:
     """The rows of texts whose lines are separated by "/"."""
-    cells = [[Cell(n, t) for n, t in enumerate(text.split("/"), 1)] for text in texts]
-    return [tuple(c and c.text for c in row.cells) for row in align.align(cells)]
+    cells = [tuple(Cell(n, t) for n, t in enumerate(text.split("/"), 1)) for text in texts]
+    return [tuple(c and c.text for c in row.cells) for row in align.align(*cells)]
 
 
 def test_equal_lines_share_a_row() -> None:
@@ -667,7 +667,7 @@ def test_returns_of_one_depth_meet() -> None:
 
 
 def test_what_is_shared() -> None:
-    rows = align.align([[Cell(1, "a"), Cell(2, "")], [Cell(1, "a")], [Cell(5, "b")]])
+    rows = align.align((Cell(1, "a"), Cell(2, "")), (Cell(1, "a"),), (Cell(5, "b"),))
     assert [(row.shared, row.same) for row in rows] == [((2, 2, 1), False), ((3, 3, 3), True)]
 
 

@@ -8,6 +8,7 @@ in other orders, absolute distances for trained parameters.
 
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
@@ -41,6 +42,7 @@ class Exhibit(NamedTuple):
         return 0 if bitwise else self.bound(dtype)
 
 
+@cache
 def layer_descent(dtype: str) -> bounds.Descent:
     """What rounding may do to 1000 steps of the documents' linear layer."""
     params, x, t = data.layer(dtype=dtype)
@@ -48,6 +50,7 @@ def layer_descent(dtype: str) -> bounds.Descent:
     return bounds.descent(start, x[None], t, learning_rate=0.01, steps=1000)
 
 
+@cache
 def line_descent(dtype: str) -> bounds.Descent:
     """What rounding may do to 100 epochs on the documents' three points."""
     params, x, t = data.line(dtype=dtype)

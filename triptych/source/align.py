@@ -36,8 +36,9 @@ class Row(NamedTuple):
         return self.shared[0] == len(self.cells)
 
 
-def align(columns: Sequence[Sequence[Cell]]) -> tuple[Row, ...]:
-    """Line up the lines of several texts: equal ones in one row, then similar ones.
+@cache
+def align(*columns: tuple[Cell, ...]) -> tuple[Row, ...]:
+    """Line up the lines of several texts, once: equal ones in one row, then similar ones.
 
     The second text is aligned with the first, each further one with the rows so far. Every line
     stands in exactly one row and keeps its order.

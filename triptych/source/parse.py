@@ -146,7 +146,7 @@ class Section(NamedTuple):
 
     def rows(self) -> tuple[Row, ...]:
         """The blocks, lined up."""
-        return align([() if block is None else block.cells for block in self.blocks])
+        return align(*(() if block is None else block.cells for block in self.blocks))
 
 
 # Where the files are
