@@ -1,5 +1,6 @@
 """Fixtures: a test that asks for `column` runs in each column, for `dtype` in each precision."""
 
+import contextlib
 import io
 import os
 import pickle
@@ -14,6 +15,7 @@ import pytest
 from rich.console import Console
 from support.strict import load_column
 
+from triptych.__main__ import _processor
 from triptych.agreement.measures import DisagreementError, Row, Unit, assert_within, distance
 from triptych.agreement.tables import agreement_table
 from triptych.column import Column, precision, repeatable
@@ -25,8 +27,6 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 # other framework.
 os.environ.update(repeatable())
 os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
-# The command `triptych` keeps compiled programs in the user's cache; a test compiles its own.
-os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", "")
 
 SLOW = {f"tests/{name}" for name in (Path(__file__).parent / "slow.txt").read_text().splitlines()}
 """Tests that take half a second each, most of it in a compiler: they run with the slow ones,
@@ -64,6 +64,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     config.stash[ROWS] = []
     config.stash[REMARKS] = []
+    # JAX keeps what it compiles in pytest's cache, as PyTorch does by itself in its own: a program
+    # is found by its text, the versions and the flags, so a changed one is compiled anew.
+    # `--cache-clear` forgets all; with `-p no:cacheprovider` each process compiles its own.
+    kept = ""
+    with contextlib.suppress(AttributeError, OSError):  # no cache is wanted; it cannot be written
+        kept = str(config.cache.mkdir(f"jax-{_processor()}"))
+    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", kept)
+    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
@@ -181,9 +189,13 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 
 @pytest.hookimpl(tryfirst=True)  # before "not slow" is looked at
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    # PyTorch's own forward mode and compiler use its deprecated torch.jit. With -W error that would
-    # fail our tests for a warning that is not ours.
-    known = pytest.mark.filterwarnings("ignore:.torch.jit.script(_method)?. is:DeprecationWarning")
+    # With -W error these would fail our tests for a warning that is not ours. PyTorch's own forward
+    # mode and compiler use its deprecated torch.jit; a process that was killed may leave half a
+    # compiled program behind, which JAX then compiles again.
+    known = pytest.mark.filterwarnings(
+        "ignore:.torch.jit.script(_method)?. is:DeprecationWarning",
+        "ignore:Error reading persistent compilation cache entry:UserWarning",
+    )
     for item in items:
         item.add_marker(known)
         if "agree" in getattr(item, "fixturenames", ()):
