@@ -4,6 +4,7 @@ Each is written twice, for light pages and for dark ones, as SVG with text that 
 is drawn from memory: the points are the documents' data, the curves what the columns return.
 """
 
+import io
 import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -429,7 +430,7 @@ PICTURES: Mapping[str, Callable[[], Callable[[Theme], Figure]]] = {
 
 
 def draw(folder: Path) -> dict[str, tuple[int, int]]:
-    """Write every picture in both themes.
+    """Write every picture in both themes: it is drawn in the light one, and recoloured.
 
     Args:
         folder: where to; it must be there.
@@ -437,19 +438,32 @@ def draw(folder: Path) -> dict[str, tuple[int, int]]:
     Returns:
         The width and the height of each, in pixels.
     """
-    sizes = {}
+    sizes, first = {}, THEMES["light"]
     for name, compute in PICTURES.items():
-        paint = compute()
+        written = io.StringIO()
+        with mpl.rc_context(_settings(first)):
+            figure = compute()(first)
+            # without a date: the same results give the same bytes
+            figure.savefig(written, format="svg", transparent=True, metadata={"Date": None})
+        width, height = figure.get_size_inches() * 96
+        sizes[name] = (round(width), round(height))
+        text = re.sub(r"(?m)[ \t]+$", "", written.getvalue())
         for theme, colors in THEMES.items():
-            with mpl.rc_context(_settings(colors)):
-                figure = paint(colors)
-                path = folder / f"{name}-{theme}.svg"
-                # without a date: the same results give the same bytes
-                figure.savefig(path, transparent=True, metadata={"Date": None})
-            width, height = figure.get_size_inches() * 96
-            sizes[name] = (round(width), round(height))
-            path.write_text(re.sub(r"(?m)[ \t]+$", "", path.read_text("utf-8")), encoding="utf-8")
+            shown = _recoloured(text, first, colors)
+            (folder / f"{name}-{theme}.svg").write_text(shown, encoding="utf-8")
     return sizes
+
+
+def _recoloured(text: str, theme: Theme, other: Theme) -> str:
+    """A picture that is drawn in one theme, in the colours of another."""
+    before, after = (
+        [value for part in colors.values() for value in ([part] if isinstance(part, str) else part)]
+        for colors in (theme, other)
+    )
+    if len({*before}) < len(before):
+        raise ValueError(f"a theme with one colour twice cannot be recoloured: {before}")
+    given = dict(zip(before, after, strict=True))
+    return re.sub("#[0-9a-f]{6}", lambda found: given.get(found[0], found[0]), text)
 
 
 def _settings(theme: Theme) -> Any:
