@@ -91,8 +91,10 @@ bench: $(BENCH_INSTALLED) ## time the columns; PROCESSES=3 is quicker; BENCH_ARG
 	mv build/bench/*.json $(RESULTS) && \
 	$(BIN)/python -m triptych report $(RESULTS)/*.json --out $(RESULTS) && exit $$failed
 
+# Only slow tests compile with PyTorch, and what its compiler takes differs most between versions.
 oldest: $(OLDEST_INSTALLED) ## run the tests on the oldest versions that are supported
 	$(OLDEST)/bin/python -m pytest $(PYTEST_ARGS)
+	$(OLDEST)/bin/python -m pytest -m slow tests/columns/test_execution.py $(PYTEST_ARGS)
 
 oracles: $(ORACLES_INSTALLED) ## ask TensorFlow 1 and 2 for the documents' derivatives
 	$(ORACLES)/bin/python -m pytest tests/columns/test_oracles.py $(PYTEST_ARGS)
