@@ -24,8 +24,10 @@ from triptych.names import COLUMNS
 # Such small matrices gain nothing from threads, which on a busy machine wait for each other.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 # CUDA reads these when it starts. They give the same bits in each run, and leave memory to the
-# other framework.
-os.environ.update(repeatable())
+# other framework. A worker of pytest-xdist has them already: with the flags twice, JAX would keep
+# a second copy of what it compiles.
+if "PYTEST_XDIST_WORKER" not in os.environ:
+    os.environ.update(repeatable())
 os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
 
 SLOW = {f"tests/{name}" for name in (Path(__file__).parent / "slow.txt").read_text().splitlines()}
