@@ -32,13 +32,11 @@ def _loop(
 ) -> tuple[Params, Array]:
     """All steps in a loop that is a part of the program."""
 
-    # dict[str, Array] and not Params: PyTorch 2.11 cannot trace what is annotated with a layout
+    # dict[str, Array], not Params: PyTorch 2.11 cannot trace what is annotated with a layout
     def unfinished(i: Array, params: dict[str, Array], losses: Array) -> Array:
         return i < len(batches)
 
-    def body(
-        i: Array, params: dict[str, Array], losses: Array
-    ) -> tuple[Array, dict[str, Array], Array]:
+    def body(i: Array, params: dict[str, Array], losses: Array) -> tuple[object, ...]:
         at = i.reshape(1)
         rows = batches.index_select(0, at).squeeze(0)
         params, value = _step(params, x, t, rows, learning_rate)
