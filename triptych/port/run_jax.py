@@ -122,7 +122,7 @@ def _widened_jax(
 
     def widened(given: Leaves) -> Any:
         again, tree = jaxpr.trace(function, given)
-        flat = jax.tree_util.treestate_leaves(given)
+        flat = jax.tree_util.tree_leaves(given)
         made = jaxpr.evaluate(jaxpr.program(again), flat, widened=("float32", "complex64"))
         return jax.tree_util.tree_unflatten(tree, made)
 
