@@ -73,7 +73,7 @@ def planted() -> Any:
 def test_a_planted_activation_is_named(planted: Any) -> None:
     tap = begins(planted)
     assert tap.name == "1.act"
-    assert tap.partner.startswith("mul at test_taps.py:")  # the last operation of the GELU's line
+    assert tap.partner.startswith("mul at test_layers.py:")  # the last operation of the GELU's line
     assert tap.alone
     assert tap.forward > 1e-6
     names = [tap.name for tap in planted.taps]
