@@ -31,7 +31,7 @@ import numpy as np
 column, path, kills, way = sys.argv[1], sys.argv[2], int(sys.argv[3]), sys.argv[4]
 boundary = importlib.import_module(column)
 parameters = importlib.import_module(column + ".parameters")
-files = parameters.__file__, parameters.whole.__file__
+files = parameters.__file__, parameters.parameter_file.__file__
 warnings.simplefilter("ignore")  # that a fork has several threads: this one starts none
 drawn = random.Random(0)
 
