@@ -94,7 +94,7 @@ bench: $(BENCH_INSTALLED) ## time the columns; PROCESSES=3 is quicker; BENCH_ARG
 	$(BIN)/python -m triptych report $(RESULTS)/*.json --out $(RESULTS) && exit $$failed
 
 # Results that are committed are replaced at the end: git would call the checkout changed before.
-publish: $(BENCH_INSTALLED) ## time all that benchmarks/results has anew, other batches too: most of an hour
+publish: $(BENCH_INSTALLED) ## time all that benchmarks/results has anew, other batches too: half an hour and more
 	@rm -rf build/published
 	@$(MAKE) bench RESULTS=build/published
 	@$(BIN)/python -m pytest --benchmark-only --threads 1 --device cpu --sweep --processes 2 --budget 0.4 \

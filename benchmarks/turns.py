@@ -4,10 +4,10 @@ A process is forked from one that has imported the frameworks and computed nothi
 allocator, thread pools and caches are as fresh as those of any other, whatever ran before it. In
 turn, since what else the machine does then slows all of them alike: a ratio is taken within a turn.
 
-And several times, each time in new processes: where a process's memory comes to lie makes it a few
-percent faster or slower for as long as it lives, which no number of turns can show. The ratio of a
-pair of processes is the median over their turns; a row keeps those of all pairs, and what they
-spread over is how sure the ratio is.
+And several times, each time in new processes: one process is a few percent faster or slower than
+the next that does the same, for as long as it lives, and no number of turns shows that. The ratio
+of a pair of processes is the median over their turns; a row keeps those of all pairs, and their
+range says how sure the ratio is.
 """
 
 import contextlib
@@ -303,5 +303,5 @@ def _compare(cases: Sequence[Case], outcomes: Mapping[str, Outcome], threads: in
 
 def _ratio(mine: Sequence[Turn], its: Sequence[Turn], clock: str) -> float:
     """How many times as fast one process is as another: the median over the turns of both."""
-    turns = zip(mine, its, strict=False)  # a row that failed meanwhile may have broken one off
+    turns = zip(mine, its, strict=True)
     return statistics.median(getattr(two, clock) / getattr(one, clock) for one, two in turns)

@@ -15,7 +15,7 @@ import pytest
 from rich.console import Console
 from support.strict import load_column
 
-from triptych.__main__ import _processor
+from triptych.__main__ import processor
 from triptych.agreement.measures import DisagreementError, Row, Unit, assert_within, distance
 from triptych.agreement.tables import agreement_table
 from triptych.column import Column, precision, repeatable
@@ -71,7 +71,7 @@ def pytest_configure(config: pytest.Config) -> None:
     # `--cache-clear` forgets all; with `-p no:cacheprovider` each process compiles its own.
     kept = ""
     with contextlib.suppress(AttributeError, OSError):  # no cache is wanted; it cannot be written
-        kept = str(config.cache.mkdir(f"jax-{_processor()}"))
+        kept = str(config.cache.mkdir(f"jax-{processor()}"))
     os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", kept)
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 

@@ -175,14 +175,14 @@ def _spare() -> None:
         return
     with contextlib.suppress(OSError, RuntimeError):  # no home, or nothing can be written there
         home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-        kept = home / "triptych" / f"jax-{_processor()}"
+        kept = home / "triptych" / f"jax-{processor()}"
         kept.mkdir(parents=True, exist_ok=True)
         if os.access(kept, os.W_OK):
             os.environ["JAX_COMPILATION_CACHE_DIR"] = str(kept)
             os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 
 
-def _processor() -> str:
+def processor() -> str:
     """A name for this kind of processor: a home may be shared by several, and programs may not."""
     kind = f"{platform.machine()} {platform.processor()}"
     with contextlib.suppress(OSError):

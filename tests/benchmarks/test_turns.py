@@ -144,7 +144,7 @@ def test_a_ratio_is_of_pairs_of_processes(told: type[Told]) -> None:
 
 def test_the_budget_is_that_of_all_processes(told: type[Told]) -> None:
     one, five = (
-        infos_turns(turns.measure(columns(), 1, 1.0, processes=n, worker=told)) for n in (1, 5)
+        fewest_turns(turns.measure(columns(), 1, 1.0, processes=n, worker=told)) for n in (1, 5)
     )
     assert one == pytest.approx(five, abs=5)
     assert one > 15 * turns.FEWEST
@@ -162,7 +162,7 @@ def test_how_often_two_runs_lie_in_each_others_range(count: int, share: float) -
     assert held / math.comb(2 * count, count) == pytest.approx(share, abs=5e-4)
 
 
-def infos_turns(found: dict[str, turns.Outcome]) -> int:
+def fewest_turns(found: dict[str, turns.Outcome]) -> int:
     return min(len(row.turns) for row in found.values() if isinstance(row, turns.Measured))
 
 

@@ -35,7 +35,7 @@ def sentences(results: Results) -> Iterator[str]:
 
 
 def told_apart(best: Row, other: Row) -> bool:
-    """Whether one row is surely faster than another.
+    """Whether one row is faster than another wherever the two have been measured.
 
     Measured in turn, in several processes: it was faster in each. Else: the quartile ranges of
     their times do not meet.
