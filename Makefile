@@ -97,7 +97,7 @@ bench: $(BENCH_INSTALLED) ## time the columns; PROCESSES=3 is quicker; BENCH_ARG
 publish: $(BENCH_INSTALLED) ## time all that benchmarks/results has anew, other batches too: half an hour and more
 	@rm -rf build/published
 	@$(MAKE) bench RESULTS=build/published
-	@$(BIN)/python -m pytest --benchmark-only --threads 1 --device cpu --sweep --processes 2 --budget 0.4 \
+	@$(BIN)/python -m pytest --benchmark-only --threads 1 --device cpu --sweep --processes 3 \
 		-k "$(SWEPT)" --benchmark-json=build/published/sweep.json
 	@rm -f benchmarks/results/*.json && mv build/published/*.json benchmarks/results
 	@$(BIN)/python -m triptych report benchmarks/results/*.json --out benchmarks/results

@@ -24,7 +24,7 @@ from triptych.timing.clock import compilations, unfinished
 BUDGET = 1.0  # seconds of timed rounds for a row
 
 WARM_UP = 10  # rounds in which compilation has to end
-TURN = 0.01
+TURN = 0.05
 """Seconds of a turn; it has one timed round at least, and before a shorter one a round that is not
 timed, which brings the caches back: in a longer one that is no part worth naming."""
 AGEING = 2**25

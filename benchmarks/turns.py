@@ -6,8 +6,8 @@ turn, since what else the machine does then slows all of them alike: a ratio is 
 
 And several times, each time in new processes: one process is a few percent faster or slower than
 the next that does the same, for as long as it lives, and no number of turns shows that. The ratio
-of a pair of processes is the median over their turns; a row keeps those of all pairs, and their
-range says how sure the ratio is.
+of a pair of processes is the median over their turns; a row keeps those of all pairs, and how
+far they lie apart says how sure the ratio is.
 """
 
 import contextlib
@@ -25,9 +25,10 @@ from benchmarks.harness import TURN, Runner, Turn
 
 LIMIT = 300.0
 """Seconds after which a row that does not answer has failed."""
-FEWEST, MOST = 3, 201
-"""Turns of a process: enough for a median; more would tell nothing new."""
-AGED = 9
+FEWEST, MOST = 7, 201
+"""Turns of a process: so many that their median says less of the turn than of the process; more
+than the most would tell nothing new."""
+AGED = 5
 """Turns after the process has made and freed a large array."""
 TELLING = 0.1
 """The change from which an aged process has a figure of its own."""

@@ -11,10 +11,8 @@ machine did differs from run to run, and the rounds of a single run cannot show 
 within a run: what slows a whole run down leaves them as they are.
 
 Where two rows were measured in turn, `extra_info["ratios"]` has their ratio in each of the row's
-processes. Their median counts, and they lie between the lowest and the highest of them: with n
-processes the median of all that there could be lies there with 1 - 2^(1-n), whatever their
-distribution is: it lies outside only if all n fall on one side of it. (Older files have a median
-and the ends of an interval in place of the processes.)
+processes. Their median counts, and `interval` says how sure it is. (Older files have a median and
+the ends of an interval in place of the processes.)
 
 A row that is not `ok` is stripped of everything measured where it is read, so that no later step
 can show a time for it.
@@ -44,6 +42,8 @@ MACHINE = ("numba", "fused")
 PLAIN = ("as written", "compiled step")
 """What a baseline without a mode means: the first of these that the column has."""
 DTYPES = ("float32", "float64", "tf32", "bfloat16")
+SURE = 0.95
+"""With which `interval` holds the median, if there are ratios enough."""
 FASTEST, BEST = "fastest mode", "best against best"
 
 
@@ -91,7 +91,7 @@ class Ratio(NamedTuple):
     foreign: bool
     """The other is of another set-up."""
     within: tuple[float, float] | None = None
-    """The lowest and the highest of the processes; None where the two did not take turns."""
+    """Its `interval`; None where the two did not take turns."""
 
 
 class Row(NamedTuple):
@@ -154,8 +154,8 @@ class Results(NamedTuple):
     repeated: tuple[int, int]
     """Rows that several runs have measured, and those of them whose quartile ranges overlap."""
     agreeing: tuple[int, int, int]
-    """Ratios that several runs have taken in turn, those whose ranges have a point in common, and
-    those that lie in every run's range."""
+    """Ratios that several runs have taken in turn, those whose intervals have a point in common,
+    and those that lie in every run's interval."""
     baseline: str
 
     def name(self, side: Side) -> str:
@@ -170,6 +170,23 @@ class Results(NamedTuple):
         for row in self.rows:
             found.setdefault(row.task, []).append(row)
         return found
+
+
+def interval(ratios: Sequence[float]) -> tuple[float, float]:
+    """Where the median lies of all the ratios that there could be, with 95%, from those measured.
+
+    From the k-th lowest of n to the k-th highest: the median lies outside only if fewer than k of
+    them fall on one side of it, which has the probability of fewer than k heads in n throws of a
+    coin, whatever the ratios' distribution is. k is as large as 95% allow, and 1 where even the
+    lowest and the highest do not hold it with 95%, which is with five ratios or fewer.
+
+    Source: Conover, "Practical Nonparametric Statistics", 3rd edition, 3.2 (quantiles).
+    """
+    ordered, n = sorted(ratios), len(ratios)
+    k, outside = 1, 1  # of the 2^n ways in which n coins may fall
+    while k < n / 2 and 2 * (outside := outside + math.comb(n, k)) / 2**n <= 1 - SURE:
+        k += 1
+    return ordered[k - 1], ordered[n - k]
 
 
 # Reading and merging
@@ -315,7 +332,7 @@ def _agreeing(runs: Sequence[Row]) -> Iterator[tuple[bool, bool]]:
     """For each ratio of a row that several runs have: what they say of each other.
 
     Returns:
-        Whether their ranges have a point in common, and whether each run's median lies in all.
+        Whether their intervals have a point in common, and whether each run's median lies in all.
     """
     found: dict[str, list[Sequence[float]]] = defaultdict(list)
     for row in runs:
@@ -324,9 +341,9 @@ def _agreeing(runs: Sequence[Row]) -> Iterator[tuple[bool, bool]]:
                 found[name].append(ratio)
     for several in found.values():
         if len(several) > 1:
-            lowest, highest = max(map(min, several)), min(map(max, several))
-            held = all(lowest <= statistics.median(one) <= highest for one in several)
-            yield lowest <= highest, held
+            starts, ends = zip(*map(interval, several), strict=True)
+            low, high = max(starts), min(ends)
+            yield low <= high, all(low <= statistics.median(one) <= high for one in several)
 
 
 def _ours(result: Any) -> dict[str, Any]:
@@ -461,7 +478,7 @@ def ratio_of(row: Row, candidates: Iterable[Row]) -> Ratio | None:
     in_turn = [found[name] for found in row.ratios.values() if name in found]
     if in_turn and not elsewhere:
         processes = [ratio for ratios in in_turn for ratio in ratios]
-        return Ratio(statistics.median(processes), foreign, (min(processes), max(processes)))
+        return Ratio(statistics.median(processes), foreign, interval(processes))
     both = row.time.medians.keys() & other.medians.keys()
     within = [other.medians[number] / row.time.medians[number] for number in both]
     return Ratio(statistics.median(within or [other.median / row.time.median]), foreign)

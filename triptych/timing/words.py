@@ -14,10 +14,11 @@ LEGEND = (
     "least: the shortest; CPU: time of all threads of the process, which a neighbour on the "
     "machine hardly changes.",
     "range: the ratio before it is the median over pairs of processes in which the two rows took "
-    "turns, and lay between these. Of n pairs, the true median lies there with 1 - 2^(1-n): with "
-    "50% of 2, 75% of 3, 99.6% of 9. On one thread it is a ratio of CPU time, else of time on the "
-    "wall. On several workers the two forms of one column take turns in the same processes, on the "
-    "wall: there it is the range of the turns.",
+    "turns; with 95%, the median of all that there could be lies between these. That takes six "
+    "pairs; of fewer they are the lowest and the highest, and hold it with 1 - 2^(1-n): with 50% "
+    "of 2, 75% of 3. On one thread it is a ratio of CPU time, else of time on the wall. On several "
+    "workers the two forms of one column take turns in the same processes, on the wall: there the "
+    "turns stand for the pairs.",
     "limit: how much of the measured limit that binds is reached: flops (matrix product), bytes "
     "(what has to be read and written, at the bandwidth of a triad that is at least a third as "
     "large: of a cache, or of the memory) or floor (the empty compiled step; in a whole loop, a "
